@@ -1,0 +1,386 @@
+/* async_scope.c - timeout, shield, group, and the scope of async.run. */
+#include "async.h"
+#include "report.h"
+
+/* ---- timeout and shield: a scope around one call ---- */
+
+static int no_memory(lua_State *L, const char *what)
+{
+    return ab_error_raise(L, UV_ENOMEM, &(ab_detail){what, 0, 0, 0});
+}
+
+/* The scope that a call entered is the task's innermost again when it ends:
+ * whatever it entered itself, it has left. */
+static ab_scope *leave(lua_State *L, int *fired)
+{
+    ab_task *task = ab_task_current(L);
+    ab_scope *scope = task ? task->scope : NULL;
+    if (scope) {
+        *fired = scope->fired;
+        ab_scope_leave(scope);
+    }
+    return scope;
+}
+
+/* Stack: 1 handler, 2 seconds, 3.. results or the error. */
+static int timeout_done(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    int fired = 0;
+    leave(L, &fired);
+    if (status == LUA_OK || status == LUA_YIELD)
+        return lua_gettop(L) - 2;
+    const ab_task *task = ab_task_current(L);
+    int ours = fired && ab_error_is(L, -1, UV_ECANCELED) && task &&
+               !(task->flags & AB_TASK_INTERRUPT);
+    if (!ours)
+        return lua_error(L);
+    lua_pushfstring(L, "timed out after %f s", lua_tonumber(L, 2));
+    return ab_error_raise(
+        L, UV_ETIMEDOUT,
+        &(ab_detail){"timeout", lua_tostring(L, -1), NULL, NULL});
+}
+
+/* timeout(sec, f|awaitable, ...) */
+int ab_timeout(lua_State *L)
+{
+    int64_t ns = ab_check_seconds(L, 1, "seconds");
+    luaL_checkany(L, 2);
+    ab_task *task = ab_task_check(L, "timeout");
+    ab_await_prepare(L, 2);
+    lua_pushcfunction(L, ab_report_keep);
+    lua_insert(L, 1);
+    ab_scope *scope = ab_scope_enter(task, AB_SCOPE_PLAIN, 0);
+    if (!scope || ab_scope_deadline(scope, ns)) {
+        if (scope)
+            ab_scope_leave(scope);
+        return no_memory(L, "timeout");
+    }
+    int nargs = lua_gettop(L) - 3;
+    return timeout_done(
+        L, lua_pcallk(L, nargs, LUA_MULTRET, 1, 0, timeout_done), 0);
+}
+
+/* Stack: 1 handler, 2.. results or the error. */
+static int shield_done(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    int fired;
+    leave(L, &fired);
+    if (status == LUA_OK || status == LUA_YIELD)
+        return lua_gettop(L) - 1;
+    return lua_error(L);
+}
+
+/* shield(f|awaitable, ...) */
+int ab_shield(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    ab_task *task = ab_task_current(L);
+    if (!task)
+        ab_task_check(L, "shield");
+    ab_await_prepare(L, 1);
+    lua_pushcfunction(L, ab_report_keep);
+    lua_insert(L, 1);
+    if (!ab_scope_enter(task, AB_SCOPE_PLAIN, 1))
+        return no_memory(L, "shield");
+    int nargs = lua_gettop(L) - 2;
+    return shield_done(L, lua_pcallk(L, nargs, LUA_MULTRET, 1, 0, shield_done),
+                       0);
+}
+
+/* ---- groups ---- */
+
+typedef struct group {
+    ab_scope *scope; /* NULL: closed */
+} group;
+
+static const ab_class group_class;
+
+typedef struct idle_op {
+    ab_op op;
+    ab_scope *scope;
+    ab_scope *shield;
+} idle_op;
+
+static void idle_unlink(idle_op *idle)
+{
+    if (idle->scope && idle->scope->idle == &idle->op)
+        idle->scope->idle = NULL;
+    if (idle->shield)
+        ab_scope_leave(idle->shield);
+    idle->shield = NULL;
+}
+
+static int idle_push(lua_State *L, ab_op *op)
+{
+    (void)L;
+    idle_unlink((idle_op *)op);
+    return 0;
+}
+
+static void idle_cancel(ab_op *op)
+{
+    idle_unlink((idle_op *)op);
+    ab_op_finish(op, UV_ECANCELED);
+}
+
+static void idle_drop(ab_op *op)
+{
+    idle_op *idle = (idle_op *)op;
+    if (idle->shield)
+        ab_scope_leave(idle->shield);
+}
+
+static const ab_op_type idle_type = {
+    .name = "group",
+    .size = sizeof(idle_op),
+    .push = idle_push,
+    .cancel = idle_cancel,
+    .drop = idle_drop,
+};
+
+static int wait_idle(lua_State *L);
+
+/* A group with a failure is not idle until its members are gone. */
+static int wait_more(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    return wait_idle(L);
+}
+
+/* Waits until the group at 1 has no members; true at 2: shielded; true at 3:
+ * go on waiting after a failure. */
+static int wait_idle(lua_State *L)
+{
+    group *g = lua_touserdata(L, 1);
+    ab_scope *scope = g->scope;
+    int shielded = lua_toboolean(L, 2);
+    if (!scope || scope->members == 0 ||
+        (scope->cancelled && !lua_toboolean(L, 3)))
+        return 0;
+    ab_task *task = ab_task_current(L);
+    if (scope->idle)
+        return luaL_error(L, "group: another task waits for it already");
+    ab_scope *shield = NULL;
+    if (shielded && task && !ab_box_of(L)->closing &&
+        !(shield = ab_scope_enter(task, AB_SCOPE_PLAIN, 1)))
+        return no_memory(L, "group");
+    ab_task_check(L, "group");
+    idle_op *idle = (idle_op *)ab_op_new(L, &idle_type);
+    idle->scope = scope;
+    idle->shield = shield;
+    scope->idle = &idle->op;
+    return ab_task_parkk(L, &idle->op, 0, wait_more);
+}
+
+/* Cancels every member of the group at idx. */
+static void cancel_members(lua_State *L, ab_scope *scope)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, scope->set_ref);
+    for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+        ab_task *task = lua_touserdata(L, -2);
+        if (task)
+            ab_task_cancel(task);
+    }
+    lua_pop(L, 1);
+}
+
+/* Pushes the first member that failed; 0 and nothing when none has. */
+static int push_failed(lua_State *L, const ab_scope *scope)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, scope->set_ref);
+    lua_rawgeti(L, -1, 1);
+    lua_remove(L, -2);
+    if (lua_toboolean(L, -1))
+        return 1;
+    lua_pop(L, 1);
+    return 0;
+}
+
+/* Last stage of a close: all members are gone.  Stack: 1 group, 2 error of the
+ * block or nil, 3 error of the wait or nil. */
+static int close_done(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    group *g = lua_touserdata(L, 1);
+    ab_scope *scope = g->scope;
+    if (!scope)
+        return 0;
+    int failed = push_failed(L, scope);
+    int at = lua_gettop(L);
+    int is_group = scope->sort == AB_SCOPE_GROUP;
+    g->scope = NULL;
+    ab_scope_leave(scope);
+    if (failed && is_group &&
+        (lua_isnil(L, 2) || ab_error_is(L, 2, UV_ECANCELED)))
+        return ab_task_results(L, at);
+    if (status != LUA_OK && status != LUA_YIELD && lua_isnil(L, 2))
+        return lua_error(L); /* the wait was cancelled */
+    if (!lua_isnil(L, 3))
+        return lua_pushvalue(L, 3), lua_error(L);
+    return 0;
+}
+
+static int close_cancel(lua_State *L)
+{
+    group *g = lua_touserdata(L, 1);
+    lua_settop(L, 3);
+    cancel_members(L, g->scope);
+    lua_pushcfunction(L, wait_idle);
+    lua_pushvalue(L, 1);
+    lua_pushboolean(L, 1);
+    lua_pushboolean(L, 1);
+    return close_done(L, lua_pcallk(L, 3, 0, 0, 0, close_done), 0);
+}
+
+/* The block ended well and its members are waited for: they have ended, or one
+ * has failed, or the wait was cancelled. */
+static int close_waited(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    group *g = lua_touserdata(L, 1);
+    if (status != LUA_OK && status != LUA_YIELD) {
+        lua_settop(L, 3);
+        /* Cancelled from outside; by a failure of its own, that is told. */
+        if (g->scope && g->scope->cancelled && ab_error_is(L, 3, UV_ECANCELED))
+            lua_pushnil(L), lua_replace(L, 3);
+    } else {
+        lua_settop(L, 2);
+        lua_pushnil(L);
+    }
+    return close_cancel(L);
+}
+
+static int group_close(lua_State *L)
+{
+    group *g = lua_touserdata(L, 1);
+    lua_settop(L, 2);
+    if (!g->scope)
+        return 0;
+    if (ab_box_of(L)->closing || !ab_task_current(L)) {
+        ab_scope_leave(g->scope);
+        g->scope = NULL;
+        return 0;
+    }
+    if (g->scope->sort == AB_SCOPE_RUN || !lua_isnil(L, 2)) {
+        lua_pushnil(L);
+        return close_cancel(L);
+    }
+    lua_pushcfunction(L, wait_idle);
+    lua_pushvalue(L, 1);
+    return close_waited(L, lua_pcallk(L, 1, 0, 0, 0, close_waited), 0);
+}
+
+/* Dropped without having been closed: its members go on. */
+static int group_gc(lua_State *L)
+{
+    group *g = lua_touserdata(L, 1);
+    if (g->scope)
+        ab_scope_leave(g->scope);
+    g->scope = NULL;
+    return 0;
+}
+
+static group *check_group(lua_State *L, const char *what)
+{
+    group *g = ab_self(L, &group_class);
+    if (!g->scope)
+        ab_error_raise(L, ASYNCBOX_ECLOSED,
+                       &(ab_detail){what, "the group is closed", 0, 0});
+    return g;
+}
+
+static int group_spawn(lua_State *L)
+{
+    group *g = check_group(L, "group:spawn");
+    if (g->scope->cancelled)
+        return ab_error_raise(L, UV_ECANCELED,
+                              &(ab_detail){"group:spawn", 0, 0, 0});
+    ab_spawn_any(L, 2, g->scope, "group:spawn");
+    return 1;
+}
+
+/* wait(): until every member has ended; raises the error of the first that
+ * failed, after the rest are cancelled and gone. */
+static int group_waited(lua_State *L, int status, lua_KContext stage)
+{
+    group *g = lua_touserdata(L, 1);
+    if (!g->scope)
+        return 0;
+    int error = status != LUA_OK && status != LUA_YIELD;
+    if (stage == 0 && g->scope->cancelled) {
+        lua_settop(L, 1);
+        cancel_members(L, g->scope);
+        lua_pushcfunction(L, wait_idle);
+        lua_pushvalue(L, 1);
+        lua_pushboolean(L, 1);
+        lua_pushboolean(L, 1);
+        return group_waited(L, lua_pcallk(L, 3, 0, 0, 1, group_waited), 1);
+    }
+    if (push_failed(L, g->scope))
+        return ab_task_results(L, -1);
+    if (error)
+        return lua_error(L);
+    return 0;
+}
+
+static int group_wait(lua_State *L)
+{
+    check_group(L, "group:wait");
+    lua_settop(L, 1);
+    lua_pushcfunction(L, wait_idle);
+    lua_pushvalue(L, 1);
+    return group_waited(L, lua_pcallk(L, 1, 0, 0, 0, group_waited), 0);
+}
+
+static int group_cancel(lua_State *L)
+{
+    group *g = check_group(L, "group:cancel");
+    cancel_members(L, g->scope);
+    return 0;
+}
+
+static int group_count(lua_State *L)
+{
+    const group *g = ab_self(L, &group_class);
+    lua_pushinteger(L, g->scope ? g->scope->members : 0);
+    return 1;
+}
+
+static const luaL_Reg group_methods[] = {
+    {"cancel", group_cancel}, {"close", group_close}, {"count", group_count},
+    {"spawn", group_spawn},   {"wait", group_wait},   {NULL, NULL},
+};
+static const luaL_Reg group_metas[] = {
+    {"__close", group_close}, {"__gc", group_gc}, {NULL, NULL}};
+static const ab_class group_class = {"Group", group_methods, group_metas};
+
+static int make(lua_State *L, ab_scope_sort sort, const char *what)
+{
+    ab_task *task = ab_task_check(L, what);
+    group *g = ab_object_new(L, &group_class, sizeof *g, 0);
+    lua_createtable(L, 1, 0);
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, -2, 1);
+    int set_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    g->scope = ab_scope_enter(task, sort, 0);
+    if (!g->scope) {
+        luaL_unref(L, LUA_REGISTRYINDEX, set_ref);
+        return no_memory(L, what);
+    }
+    g->scope->set_ref = set_ref;
+    g->scope->handled = 1;
+    return 1;
+}
+
+int ab_group(lua_State *L)
+{
+    return make(L, AB_SCOPE_GROUP, "group");
+}
+
+int ab_run_scope(lua_State *L)
+{
+    return make(L, AB_SCOPE_RUN, "run");
+}

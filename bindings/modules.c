@@ -1,0 +1,19 @@
+/* modules.c - which modules there are. */
+#include "modules.h"
+#include "binding.h"
+
+static const ab_module modules[] = {
+    {"asyncbox.base", ab_open_base, 1},
+    {"asyncbox.coroutine", ab_open_coroutine, 1},
+    {"asyncbox.require", ab_open_require, 1},
+    {"asyncbox", ab_open_async, 0},
+    {"asyncbox.fs", ab_open_fs, 0},
+    {"asyncbox.http", ab_open_http, 0},
+    {"asyncbox.json", ab_open_json, 0},
+    {NULL, NULL, 0},
+};
+
+const ab_module *ab_modules_all(void)
+{
+    return modules;
+}

@@ -1,0 +1,140 @@
+/* addr.c - see addr.h. */
+#include "addr.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <string.h>
+
+static const unsigned char mapped[12] = {0, 0, 0, 0, 0,    0,
+                                         0, 0, 0, 0, 0xff, 0xff};
+
+static void from_v4(const void *four_bytes, ab_addr *out)
+{
+    memcpy(out->bytes, mapped, sizeof mapped);
+    memcpy(out->bytes + 12, four_bytes, 4);
+}
+
+int ab_addr_parse(const char *text, ab_addr *out)
+{
+    char buf[INET6_ADDRSTRLEN + 32];
+    size_t len = strlen(text);
+    if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+        text++;
+        len -= 2;
+    }
+    if (len == 0 || len >= sizeof buf)
+        return 0;
+    memcpy(buf, text, len);
+    buf[len] = '\0';
+    if (strchr(buf, ':')) {
+        char *zone = strchr(buf, '%');
+        if (zone)
+            *zone = '\0';
+        return inet_pton(AF_INET6, buf, out->bytes) == 1;
+    }
+    /* inet_aton stops at a space and takes what follows for granted. */
+    if (strpbrk(buf, " \t\r\n\v\f"))
+        return 0;
+    if (buf[len - 1] == '.') /* "127.0.0.1." is looked up, and found */
+        buf[len - 1] = '\0';
+    struct in_addr v4;
+    if (!inet_aton(buf, &v4))
+        return 0;
+    from_v4(&v4, out);
+    return 1;
+}
+
+int ab_addr_of(const struct sockaddr *from, ab_addr *out, int *port)
+{
+    if (from->sa_family == AF_INET) {
+        struct sockaddr_in in;
+        memcpy(&in, from, sizeof in);
+        from_v4(&in.sin_addr, out);
+        *port = ntohs(in.sin_port);
+        return 1;
+    }
+    if (from->sa_family == AF_INET6) {
+        struct sockaddr_in6 in6;
+        memcpy(&in6, from, sizeof in6);
+        memcpy(out->bytes, &in6.sin6_addr, 16);
+        *port = ntohs(in6.sin6_port);
+        return 1;
+    }
+    return 0;
+}
+
+int ab_addr_is_v4(const ab_addr *addr)
+{
+    return memcmp(addr->bytes, mapped, sizeof mapped) == 0;
+}
+
+int ab_addr_within(const ab_addr *addr, const ab_addr *net, int bits)
+{
+    size_t whole = (size_t)bits / 8;
+    if (memcmp(addr->bytes, net->bytes, whole) != 0)
+        return 0;
+    if (bits % 8 == 0)
+        return 1;
+    int shift = 8 - bits % 8;
+    return addr->bytes[whole] >> shift == net->bytes[whole] >> shift;
+}
+
+int ab_addr_is_loopback(const ab_addr *addr)
+{
+    static const ab_addr one = {{[15] = 1}};
+    if (ab_addr_is_v4(addr))
+        return addr->bytes[12] == 127;
+    return memcmp(addr->bytes, one.bytes, 16) == 0;
+}
+
+/* IANA's special-purpose registry: what is not "globally reachable", and
+ * multicast. */
+static int v4_is_public(const unsigned char *four_bytes)
+{
+    static const struct {
+        uint32_t net;
+        int bits;
+    } special[] = {
+        {0x00000000, 8},  /* 0.0.0.0/8: "this host" connects to loopback */
+        {0x0a000000, 8},  /* 10/8 */
+        {0x64400000, 10}, /* 100.64/10: carrier NAT */
+        {0x7f000000, 8},  /* 127/8 */
+        {0xa9fe0000, 16}, /* 169.254/16: link-local, cloud metadata */
+        {0xac100000, 12}, /* 172.16/12 */
+        {0xc0000000, 24}, /* 192.0.0/24 */
+        {0xc0000200, 24}, /* 192.0.2/24: documentation */
+        {0xc0586300, 24}, /* 192.88.99/24: 6to4 relays */
+        {0xc0a80000, 16}, /* 192.168/16 */
+        {0xc6120000, 15}, /* 198.18/15: benchmarks */
+        {0xc6336400, 24}, /* 198.51.100/24: documentation */
+        {0xcb007100, 24}, /* 203.0.113/24: documentation */
+        {0xe0000000, 3},  /* 224/3: multicast, reserved, broadcast */
+    };
+    uint32_t addr = (uint32_t)four_bytes[0] << 24 |
+                    (uint32_t)four_bytes[1] << 16 |
+                    (uint32_t)four_bytes[2] << 8 | four_bytes[3];
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++)
+        if ((addr ^ special[i].net) >> (32 - special[i].bits) == 0)
+            return 0;
+    return 1;
+}
+
+int ab_addr_is_public(const ab_addr *addr)
+{
+    static const ab_addr global = {{0x20}};                    /* 2000::/3 */
+    static const ab_addr ietf = {{0x20, 0x01}};                /* 2001::/23 */
+    static const ab_addr example = {{0x20, 0x01, 0x0d, 0xb8}}; /* /32 */
+    static const ab_addr example2 = {{0x3f, 0xff}};            /* /20 */
+    static const ab_addr six_to_four = {{0x20, 0x02}};         /* /16 */
+    static const ab_addr nat64 = {{0, 0x64, 0xff, 0x9b}};      /* /96 */
+    if (ab_addr_is_v4(addr))
+        return v4_is_public(addr->bytes + 12);
+    if (ab_addr_within(addr, &nat64, 96))
+        return v4_is_public(addr->bytes + 12);
+    if (ab_addr_within(addr, &six_to_four, 16))
+        return v4_is_public(addr->bytes + 2);
+    return ab_addr_within(addr, &global, 3) &&
+           !ab_addr_within(addr, &ietf, 23) &&
+           !ab_addr_within(addr, &example, 32) &&
+           !ab_addr_within(addr, &example2, 20);
+}

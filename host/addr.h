@@ -1,0 +1,36 @@
+/* addr.h - network addresses as numbers: reading, comparing, classifying.
+ *
+ * Knows nothing of boxes or grants.  Every function may be called on any
+ * thread. */
+#ifndef AB_ADDR_H
+#define AB_ADDR_H
+
+#include <sys/socket.h>
+
+/* 16 bytes in network order; IPv4 is held as ::ffff:a.b.c.d, so that an
+ * address and its IPv4-mapped spelling are the same thing. */
+typedef struct ab_addr {
+    unsigned char bytes[16];
+} ab_addr;
+
+/* Reads an address in any spelling that a connecting library may take for one:
+ * 127.0.0.1, 127.1, 0x7f000001, 2130706433, ::1, [::1], fe80::1%eth0.  1, or
+ * 0 when the text is not an address (so it is a name). */
+int ab_addr_parse(const char *text, ab_addr *out);
+
+/* The address and port of a socket address; 0 when it is neither IPv4 nor
+ * IPv6. */
+int ab_addr_of(const struct sockaddr *from, ab_addr *out, int *port);
+
+int ab_addr_is_v4(const ab_addr *addr);
+int ab_addr_is_loopback(const ab_addr *addr);
+
+/* May an address be met on the public internet?  0 for loopback, private,
+ * link-local, unspecified, multicast, reserved and documentation ranges, also
+ * inside of IPv6 addresses that carry an IPv4 one. */
+int ab_addr_is_public(const ab_addr *addr);
+
+/* Do the first `bits` (0..128) of both agree? */
+int ab_addr_within(const ab_addr *addr, const ab_addr *net, int bits);
+
+#endif

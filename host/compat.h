@@ -1,0 +1,36 @@
+/* compat.h - what only some systems have, with a fallback that is safe.
+ *
+ * Knows nothing of boxes.  Every function may be called on any thread. */
+#ifndef AB_COMPAT_H
+#define AB_COMPAT_H
+
+#include <fcntl.h>
+
+/* A descriptor that only names a place, where there is such a thing.  (Linux
+ * refuses O_PATH with O_NONBLOCK, others need it for FIFOs.) */
+#ifdef O_PATH
+#define AB_O_PATH O_PATH
+#else
+#define AB_O_PATH (O_RDONLY | O_NONBLOCK)
+#endif
+
+enum {
+    AB_BENEATH_NO_SYMLINKS = 1, /* none at all on the way, nor at the end */
+    AB_BENEATH_WALK = 2         /* do not use openat2: for specs */
+};
+
+/* openat(2) that cannot leave the folder `dir`: neither `..` nor a symlink
+ * leads out, whatever is renamed meanwhile.  `path` is relative.  `flags` and
+ * `mode` as openat(2); the descriptor is close-on-exec.  A descriptor, or a
+ * negative errno:
+ *   EXDEV  the path leads out (or, without openat2, contains `..`)
+ *   ELOOP  a symlink that may not be followed (without openat2: any)
+ * so a caller that gets one of these two may resolve the path by itself and
+ * come again. */
+int ab_compat_open_beneath(int dir, const char *path, int flags, int mode,
+                           unsigned how);
+
+/* Does the descriptor lie in /proc? */
+int ab_compat_is_proc(int fd);
+
+#endif

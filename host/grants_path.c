@@ -1,0 +1,441 @@
+/* grants_path.c - what may be opened: roots, and paths below them.
+ *
+ * Never decides on the text of a path alone.  The text only chooses which root
+ * to try first; the kernel then opens below that root's descriptor and refuses
+ * whatever leads out.  A path that it refuses may still mean a granted place (a
+ * symlink from one root to another, an absolute link inside of one): it is then
+ * resolved here, and what came out is opened below a root without following
+ * any symlink, so a link that is swapped meanwhile is refused again. */
+#include "box.h"
+#include "compat.h"
+#include "error.h"
+#include "grants.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <uv.h>
+
+/* ---- paths as text ---- */
+
+/* `path` from the root of the file system, without doubled slashes and without
+ * "." between them; ".." and a slash at the end stay, they mean something.
+ * NULL: no memory, or no current folder.  Freed by the caller. */
+static char *make_absolute(const char *path)
+{
+    char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0);
+    if (path[0] != '/' && !cwd)
+        return NULL;
+    size_t cwd_len = cwd ? strlen(cwd) : 0;
+    char *out = malloc(cwd_len + strlen(path) + 3);
+    if (!out) {
+        free(cwd);
+        return NULL;
+    }
+    if (cwd)
+        memcpy(out, cwd, cwd_len);
+    free(cwd);
+    char *end = out + cwd_len;
+    if (end == out || end[-1] != '/')
+        *end++ = '/';
+    for (const char *p = path; *p;) {
+        size_t len = strcspn(p, "/");
+        size_t slashes = strspn(p + len, "/");
+        if (len > 0 && !(len == 1 && p[0] == '.')) {
+            memcpy(end, p, len);
+            end += len;
+            if (slashes)
+                *end++ = '/';
+        }
+        p += len + slashes;
+    }
+    *end = '\0';
+    return out;
+}
+
+/* The last component of an absolute path, cut off: *abs keeps the folder. */
+static char *cut_leaf(char *abs)
+{
+    char *slash = strrchr(abs, '/');
+    if (!slash)
+        return abs + strlen(abs);
+    *slash = '\0';
+    return slash + 1;
+}
+
+static int has_dotdot(const char *path)
+{
+    for (const char *p = path; *p;) {
+        size_t len = strcspn(p, "/");
+        if (len == 2 && p[0] == '.' && p[1] == '.')
+            return 1;
+        p += len + strspn(p + len, "/");
+    }
+    return 0;
+}
+
+/* The part of `abs` below the rule's path ("" is the path itself), or NULL when
+ * the text isn't below it. */
+static const char *below(const ab_grant_rule *rule, const char *abs)
+{
+    size_t len = strlen(rule->path);
+    if (len == 1) /* "/" */
+        return abs + 1;
+    if (strncmp(abs, rule->path, len) != 0)
+        return NULL;
+    if (abs[len] == '\0')
+        return abs + len;
+    return abs[len] == '/' ? abs + len + 1 : NULL;
+}
+
+static int is_below_any(const ab_grants *grants, ab_grant_kind kind,
+                        const char *abs)
+{
+    const ab_grant_rule *rule = grants->rules[kind];
+    for (; rule; rule = rule->next)
+        if (below(rule, abs))
+            return 1;
+    return 0;
+}
+
+/* The real path of `abs`; of something that is not there, the real path of the
+ * folder that is and the rest as it stands.  NULL when there is no telling.
+ * Freed by the caller. */
+static char *make_real(const char *abs)
+{
+    char *real = realpath(abs, NULL);
+    if (real)
+        return real;
+    char *head = strdup(abs);
+    if (!head)
+        return NULL;
+    while (errno == ENOENT && strrchr(head, '/') && head[0]) {
+        *strrchr(head, '/') = '\0';
+        real = realpath(head[0] ? head : "/", NULL);
+        if (real)
+            break;
+    }
+    const char *rest = abs + strlen(head);
+    char *out = NULL;
+    if (real && !has_dotdot(rest)) {
+        size_t real_len = strcmp(real, "/") == 0 ? 0 : strlen(real);
+        out = malloc(real_len + strlen(rest) + 1);
+        if (out) {
+            memcpy(out, real, real_len);
+            strcpy(out + real_len, rest);
+        }
+    }
+    free(real);
+    free(head);
+    return out;
+}
+
+/* ---- roots ---- */
+
+static int open_root(ab_grant_rule *rule)
+{
+    struct stat st;
+    int there = stat(rule->path, &st) == 0;
+    if (there && S_ISDIR(st.st_mode)) {
+        rule->dir = open(rule->path, AB_O_PATH | O_DIRECTORY | O_CLOEXEC);
+    } else {
+        rule->special = there && !S_ISREG(st.st_mode);
+        char *folder = strdup(rule->path);
+        if (!folder)
+            return UV_ENOMEM;
+        rule->leaf = strdup(cut_leaf(folder));
+        rule->dir =
+            open(folder[0] ? folder : "/", AB_O_PATH | O_DIRECTORY | O_CLOEXEC);
+        free(folder);
+        if (!rule->leaf)
+            return UV_ENOMEM;
+    }
+    if (rule->dir < 0)
+        return uv_translate_sys_error(errno);
+    rule->proc = ab_compat_is_proc(rule->dir);
+    return 0;
+}
+
+int ab_grants_root(ab_grant_rule *rule, const char *path)
+{
+    char *abs = make_absolute(path);
+    if (!abs)
+        return uv_translate_sys_error(errno);
+    size_t len = strlen(abs);
+    if (len > 1 && abs[len - 1] == '/')
+        abs[len - 1] = '\0';
+    int err = 0;
+    rule->path = realpath(abs, NULL);
+    if (!rule->path && errno == ENOENT) {
+        /* Not there yet: its folder has to be. */
+        char *leaf = cut_leaf(abs);
+        char *folder = realpath(abs[0] ? abs : "/", NULL);
+        size_t size = folder ? strlen(folder) + strlen(leaf) + 2 : 0;
+        if (folder && strcmp(leaf, "..") != 0)
+            rule->path = malloc(size);
+        if (rule->path)
+            snprintf(rule->path, size, "%s/%s",
+                     strcmp(folder, "/") == 0 ? "" : folder, leaf);
+        free(folder);
+    }
+    if (!rule->path)
+        err = uv_translate_sys_error(errno);
+    free(abs);
+    return err ? err : open_root(rule);
+}
+
+/* ---- opening ---- */
+
+static unsigned how_of(const ab_grants *grants, unsigned how)
+{
+    return grants->walk ? how | AB_BENEATH_WALK : how;
+}
+
+/* Opens `rest` below the root; "" is the root itself. */
+static int open_below(const ab_grants *grants, const ab_grant_rule *rule,
+                      const char *rest, int flags, int mode, unsigned how)
+{
+    unsigned strict = how_of(grants, AB_BENEATH_NO_SYMLINKS);
+    how = how_of(grants, how);
+    if (!rule->leaf)
+        return ab_compat_open_beneath(rule->dir, *rest ? rest : ".", flags,
+                                      mode, how);
+    if (!*rest)
+        return ab_compat_open_beneath(rule->dir, rule->leaf, flags, mode,
+                                      strict);
+    /* Was not there when it was granted, and is a folder now. */
+    int root = ab_compat_open_beneath(rule->dir, rule->leaf,
+                                      AB_O_PATH | O_DIRECTORY, 0, strict);
+    if (root < 0)
+        return root;
+    int fd = ab_compat_open_beneath(root, rest, flags, mode, how);
+    close(root);
+    return fd;
+}
+
+/* A folder of files was granted, not the devices, FIFOs and sockets that may
+ * lie in it, nor the processes that /proc shows. */
+static int check_sort(const ab_grant_rule *rule, const char *rest, int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return uv_translate_sys_error(errno);
+    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) &&
+        !(rule->special && !*rest))
+        return ASYNCBOX_EDENIED;
+    if (!rule->proc && ab_compat_is_proc(fd))
+        return ASYNCBOX_EDENIED;
+    return 0;
+}
+
+static int is_refusal(int code)
+{
+    return code == -EXDEV || code == -ELOOP || code == ASYNCBOX_EDENIED;
+}
+
+/* Tries every root that the text of `abs` is below.  EDENIED when none lets it
+ * through. */
+static int open_by_rules(const ab_grants *grants, ab_grant_kind kind,
+                         const char *abs, int flags, int mode, unsigned how)
+{
+    const ab_grant_rule *rule = grants->rules[kind];
+    for (; rule; rule = rule->next) {
+        const char *rest = below(rule, abs);
+        if (!rest)
+            continue;
+        int fd = open_below(grants, rule, rest, flags, mode, how);
+        if (fd == -ENXIO) /* a socket, or a FIFO that nobody reads */
+            fd = rule->special && !*rest ? UV_ENXIO : ASYNCBOX_EDENIED;
+        if (fd >= 0) {
+            int err = check_sort(rule, rest, fd);
+            if (!err)
+                return fd;
+            close(fd);
+            fd = err;
+        }
+        if (!is_refusal(fd))
+            return fd; /* a negated errno is libuv's code */
+    }
+    return ASYNCBOX_EDENIED;
+}
+
+static int open_granted(const ab_grants *grants, ab_grant_kind kind,
+                        const char *path, int flags, int mode)
+{
+    char *abs = make_absolute(path);
+    if (!abs)
+        return uv_translate_sys_error(errno);
+    /* Here the kernel may refuse a fine path too: see the head. */
+    int fd = open_by_rules(grants, kind, abs, flags, mode, 0);
+    if (fd == ASYNCBOX_EDENIED) {
+        char *real = make_real(abs);
+        if (real)
+            fd = open_by_rules(grants, kind, real, flags, mode,
+                               AB_BENEATH_NO_SYMLINKS);
+        free(real);
+    }
+    free(abs);
+    return fd;
+}
+
+/* Is the open file one that may be read, too? */
+static int check_readable(const ab_grants *grants, const char *path, int fd)
+{
+    struct stat mine, other;
+    int same = open_granted(grants, AB_GRANT_READ, path, AB_O_PATH, 0);
+    if (same < 0)
+        return same;
+    int ok = fstat(fd, &mine) == 0 && fstat(same, &other) == 0 &&
+             mine.st_dev == other.st_dev && mine.st_ino == other.st_ino;
+    close(same);
+    return ok ? 0 : ASYNCBOX_EDENIED;
+}
+
+int ab_grants_open(const ab_grants *grants, const char *path, int flags,
+                   int mode)
+{
+    if (grants->trusted) {
+        int fd = open(path, flags | O_CLOEXEC, mode);
+        return fd >= 0 ? fd : uv_translate_sys_error(errno);
+    }
+    if (*path == '\0')
+        return UV_ENOENT;
+    int access = flags & O_ACCMODE;
+    int writes = access != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
+    /* What turns out to be a device must not hold us, nor become our
+     * terminal. */
+    int fd = open_granted(grants, writes ? AB_GRANT_WRITE : AB_GRANT_READ, path,
+                          flags | O_NONBLOCK | O_NOCTTY, mode);
+    if (fd >= 0 && writes && access != O_WRONLY) {
+        int err = check_readable(grants, path, fd);
+        if (err) {
+            close(fd);
+            return err;
+        }
+    }
+    return fd;
+}
+
+/* ---- folders ---- */
+
+/* Splits `path` (changed) into its folder and the name in it. */
+static int split_leaf(char *path, char leaf[AB_LEAF_MAX], const char **folder)
+{
+    char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    size_t len = strlen(name);
+    if (len == 0)
+        return *path ? UV_EISDIR : UV_ENOENT;
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return UV_EISDIR;
+    if (len >= AB_LEAF_MAX)
+        return UV_ENAMETOOLONG;
+    memcpy(leaf, name, len + 1);
+    if (!slash)
+        *folder = ".";
+    else if (slash == path)
+        *folder = "/";
+    else
+        *folder = path;
+    if (slash)
+        *slash = '\0';
+    return 0;
+}
+
+/* A file that was granted by its own name: its folder, which the descriptor of
+ * the rule has held since. */
+static int open_folder_of_rule(const ab_grants *grants, ab_grant_kind kind,
+                               const char *folder, const char *leaf, int flags)
+{
+    const ab_grant_rule *rule = grants->rules[kind];
+    for (; rule; rule = rule->next) {
+        if (!rule->leaf || strcmp(rule->leaf, leaf) != 0)
+            continue;
+        size_t len = strlen(rule->path) - strlen(leaf) - 1;
+        if (strlen(folder) != (len ? len : 1) ||
+            strncmp(folder, rule->path, len) != 0)
+            continue;
+        int fd = openat(rule->dir, ".", flags | O_CLOEXEC);
+        return fd >= 0 ? fd : uv_translate_sys_error(errno);
+    }
+    return ASYNCBOX_EDENIED;
+}
+
+int ab_grants_open_parent(const ab_grants *grants, ab_grant_kind kind,
+                          const char *path, char leaf[AB_LEAF_MAX])
+{
+    const int flags = O_RDONLY | O_DIRECTORY;
+    const char *folder = NULL;
+    char *copy = strdup(path);
+    if (!copy)
+        return UV_ENOMEM;
+    int fd = split_leaf(copy, leaf, &folder);
+    if (fd == 0 && grants->trusted) {
+        fd = open(folder, flags | O_CLOEXEC);
+        if (fd < 0)
+            fd = uv_translate_sys_error(errno);
+    } else if (fd == 0) {
+        fd = open_granted(grants, kind, folder, flags, 0);
+        char *abs = fd == ASYNCBOX_EDENIED ? make_absolute(folder) : NULL;
+        char *real = abs ? realpath(abs, NULL) : NULL;
+        if (real)
+            fd = open_folder_of_rule(grants, kind, real, leaf, flags);
+        free(real);
+        free(abs);
+    }
+    free(copy);
+    return fd;
+}
+
+/* ---- saying no ---- */
+
+/* The flag that would allow it names the folder, as the script wrote it. */
+static int folder_length(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return 0;
+    return slash == path ? 1 : (int)(slash - path);
+}
+
+int ab_grants_denied_path(lua_State *L, ab_grant_kind kind, const char *op,
+                          const char *path)
+{
+    const ab_grants *grants = &ab_box_of(L)->grants;
+    const char *flag = kind == AB_GRANT_READ ? "--allow-read" : "--allow-write";
+    char hint[PATH_MAX + 64];
+    char *abs = make_absolute(path);
+    if (abs && is_below_any(grants, kind, abs) && !has_dotdot(abs)) {
+        /* Under a root and yet refused.  Where a link leads to is not for the
+         * script to learn. */
+        snprintf(hint, sizeof hint,
+                 "it leads out of what %s allows, or is no plain file", flag);
+    } else {
+        int len = folder_length(path);
+        snprintf(hint, sizeof hint, "allow it with %s=%.*s", flag,
+                 len ? len : 1, len ? path : ".");
+    }
+    free(abs);
+    return ab_grants_deny(L, op, "path", path, hint);
+}
+
+void ab_grants_check_path(lua_State *L, ab_grant_kind kind, const char *op,
+                          const char *path)
+{
+    const ab_grants *grants = &ab_box_of(L)->grants;
+    if (grants->trusted || *path == '\0')
+        return;
+    char *abs = make_absolute(path);
+    int fine = abs && is_below_any(grants, kind, abs) && !has_dotdot(abs);
+    if (!fine && abs && grants->rules[kind]) {
+        char *real = make_real(abs);
+        fine = real && is_below_any(grants, kind, real);
+        free(real);
+    }
+    free(abs);
+    if (!fine)
+        ab_grants_denied_path(L, kind, op, path);
+}

@@ -1,0 +1,35 @@
+/* pool.h - the memory of a box: slabs of equal blocks, in large pages.
+ *
+ * A box with many tasks makes many objects of few sizes (a coroutine is one of
+ * 208 bytes, one of 720 and some of 64).  Slabs have no header per block, are
+ * given back for other sizes when they are empty, and are cut from regions
+ * that the kernel may back with huge pages, which is what makes first touches
+ * of memory cheap.  Blocks above AB_POOL_MAX go to malloc. */
+#ifndef AB_POOL_H
+#define AB_POOL_H
+
+#include <stddef.h>
+
+#define AB_POOL_MAX 1024
+#define AB_POOL_STEP 16
+#define AB_POOL_CLASSES (AB_POOL_MAX / AB_POOL_STEP)
+
+struct ab_slab;
+struct ab_region;
+
+typedef struct ab_pool {
+    struct ab_slab *partial[AB_POOL_CLASSES]; /* slabs with a free block */
+    struct ab_slab *empty;                    /* slabs of no size at all */
+    struct ab_region *regions;
+    size_t reserved_bytes; /* slabs in use and large blocks */
+    size_t reserve_cap;    /* reserved_bytes may not pass it */
+} ab_pool;
+
+void ab_pool_init(ab_pool *pool, size_t reserve_cap);
+void ab_pool_deinit(ab_pool *pool); /* frees every block at once */
+
+/* asyncbox_alloc_fn; the pool is `arg`. */
+void *ab_pool_alloc(void *arg, void *block, size_t old_bytes,
+                    size_t new_bytes);
+
+#endif

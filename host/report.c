@@ -1,0 +1,412 @@
+/* report.c - see report.h. */
+#include "report.h"
+#include "box.h"
+#include "coro.h"
+#include "error.h"
+#include <stdio.h>
+#include <string.h>
+
+void ab_report(ab_box *box, const char *text, size_t bytes)
+{
+    if (box->config.report) {
+        box->config.report(box->config.report_arg, text, bytes);
+        return;
+    }
+    fflush(stdout); /* in the order in which it happened */
+    fwrite(text, 1, bytes, stderr);
+    fputc('\n', stderr);
+    fflush(stderr);
+}
+
+int ab_report_internal(const char *source)
+{
+    return strncmp(source, "=[asyncbox", 10) == 0;
+}
+
+/* ---- names ---- */
+
+/* Pushes the name under which package.loaded knows the function on top of the
+ * stack ("table.sort"); 0 and nothing when it has none. */
+int ab_report_function_name(lua_State *L, int idx)
+{
+    idx = lua_absindex(L, idx);
+    int top = lua_gettop(L);
+    if (!lua_checkstack(L, 8))
+        return 0;
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    int loaded = lua_gettop(L);
+    if (!lua_istable(L, loaded)) {
+        lua_settop(L, top);
+        return 0;
+    }
+    for (lua_pushnil(L); lua_next(L, loaded);) {
+        if (lua_type(L, -2) == LUA_TSTRING && lua_istable(L, -1)) {
+            int module = lua_gettop(L);
+            for (lua_pushnil(L); lua_next(L, module); lua_pop(L, 1)) {
+                if (lua_type(L, -2) != LUA_TSTRING ||
+                    !lua_rawequal(L, idx, -1))
+                    continue;
+                const char *mod = lua_tostring(L, module - 1);
+                if (strcmp(mod, LUA_GNAME) == 0)
+                    lua_pushstring(L, lua_tostring(L, -2));
+                else
+                    lua_pushfstring(L, "%s.%s", mod, lua_tostring(L, -2));
+                lua_replace(L, top + 1);
+                lua_settop(L, top + 1);
+                return 1;
+            }
+        }
+        lua_pop(L, 1);
+    }
+    lua_settop(L, top);
+    return 0;
+}
+
+int ab_report_yieldable(lua_State *L, int idx)
+{
+    static const char *const known[] = {"pcall", "xpcall", "dofile", "require",
+                                        "error", NULL};
+    if (!ab_report_function_name(L, idx))
+        return 0;
+    const char *name = lua_tostring(L, -1);
+    int found = strncmp(name, "coroutine.", 10) == 0 ||
+                strncmp(name, "asyncbox", 8) == 0;
+    for (int i = 0; known[i] && !found; i++)
+        found = strcmp(name, known[i]) == 0;
+    lua_pop(L, 1);
+    return found;
+}
+
+/* ---- tracebacks ---- */
+
+static void add_function(luaL_Buffer *b, lua_State *L, lua_State *of,
+                         lua_Debug *ar)
+{
+    int named = 0;
+    if (lua_checkstack(of, 1) && lua_getinfo(of, "f", ar)) {
+        lua_xmove(of, L, 1);
+        named = ab_report_function_name(L, -1);
+        if (named) {
+            lua_remove(L, -2);
+            lua_pushfstring(L, "function '%s'", lua_tostring(L, -1));
+            lua_remove(L, -2);
+        } else {
+            lua_pop(L, 1);
+        }
+    }
+    if (!named) {
+        if (*ar->namewhat)
+            lua_pushfstring(L, "%s '%s'", ar->namewhat, ar->name);
+        else if (*ar->what == 'm')
+            lua_pushliteral(L, "main chunk");
+        else
+            lua_pushfstring(L, "function <%s:%d>", ar->short_src,
+                            ar->linedefined);
+    }
+    luaL_addvalue(b);
+}
+
+enum { TRACE_HEAD = 20, TRACE_TAIL = 10 };
+
+int ab_report_depth(lua_State *of)
+{
+    lua_Debug ar;
+    int low = 1, high = 1;
+    while (lua_getstack(of, high, &ar)) {
+        low = high;
+        high *= 2;
+    }
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (lua_getstack(of, middle, &ar))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return high;
+}
+
+/* Adds a line per frame; asyncbox's own Lua parts and nameless C functions
+ * (the body of a task) are left out. */
+static void add_frames(luaL_Buffer *b, lua_State *L, lua_State *of, int level)
+{
+    lua_Debug ar;
+    int depth = ab_report_depth(of), shown = 0;
+    for (; lua_getstack(of, level, &ar); level++) {
+        lua_getinfo(of, "Slnt", &ar);
+        int is_c = strcmp(ar.what, "C") == 0;
+        if (ab_report_internal(ar.source) || (is_c && !*ar.namewhat))
+            continue;
+        if (shown++ == TRACE_HEAD && depth - level > TRACE_TAIL) {
+            lua_pushfstring(L, "\n\t...\t(%d levels)",
+                            depth - level - TRACE_TAIL);
+            luaL_addvalue(b);
+            level = depth - TRACE_TAIL - 1;
+            continue;
+        }
+        lua_pushfstring(L, "\n\t%s:", ar.short_src);
+        luaL_addvalue(b);
+        if (ar.currentline > 0) {
+            lua_pushfstring(L, "%d:", ar.currentline);
+            luaL_addvalue(b);
+        }
+        luaL_addstring(b, " in ");
+        add_function(b, L, of, &ar);
+        if (ar.istailcall)
+            luaL_addstring(b, "\n\t(...tail calls...)");
+    }
+}
+
+void ab_report_traceback(lua_State *L, lua_State *of, int level)
+{
+    luaL_Buffer b;
+    luaL_checkstack(L, 12, NULL);
+    luaL_buffinit(L, &b);
+    luaL_addstring(&b, "stack traceback:");
+    add_frames(&b, L, of, level);
+    luaL_pushresult(&b);
+}
+
+void ab_report_place(lua_State *L, const ab_task *task)
+{
+    if (!task->source) {
+        lua_pushliteral(L, "");
+        return;
+    }
+    lua_rawgeti(L, LUA_REGISTRYINDEX, task->box->sources_ref);
+    lua_rawgeti(L, -1, task->source);
+    lua_pushfstring(L, "%s:%d", lua_tostring(L, -1), (int)task->line);
+    lua_insert(L, -3);
+    lua_pop(L, 2);
+}
+
+static const char names_key = 0;
+
+void ab_report_set_name(lua_State *L, int idx)
+{
+    ab_task *task = lua_touserdata(L, idx);
+    idx = lua_absindex(L, idx);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_createtable(L, 0, 1);
+        lua_pushliteral(L, "k");
+        lua_setfield(L, -2, "__mode");
+        lua_setmetatable(L, -2);
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &names_key);
+    }
+    lua_pushvalue(L, idx);
+    lua_pushvalue(L, -3);
+    lua_rawset(L, -3);
+    lua_pop(L, 2);
+    task->flags |= AB_TASK_NAMED;
+}
+
+void ab_report_name(lua_State *L, int idx)
+{
+    ab_task *task = lua_touserdata(L, idx);
+    if (!(task->flags & AB_TASK_NAMED)) {
+        lua_pushfstring(L, "Task-%d", (int)task->id);
+        return;
+    }
+    idx = lua_absindex(L, idx);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key);
+    lua_pushvalue(L, idx);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+}
+
+void ab_task_push(lua_State *L, const ab_task *task)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, task->box->tasks_ref);
+    lua_rawgeti(L, -1, task->slot);
+    lua_remove(L, -2);
+}
+
+/* Pushes "task 'Task-2', spawned at file.lua:3" (userdata at idx). */
+static void push_who(lua_State *L, int idx)
+{
+    ab_task *task = lua_touserdata(L, idx);
+    ab_report_name(L, idx);
+    ab_report_place(L, task);
+    const char *place = lua_tostring(L, -1);
+    lua_pushfstring(L, *place ? "task '%s', spawned at %s" : "task '%s'",
+                    lua_tostring(L, -2), place);
+    lua_insert(L, -3);
+    lua_pop(L, 2);
+}
+
+int ab_report_keep(lua_State *L)
+{
+    if (ab_error_is(L, 1, UV_ECANCELED))
+        return 1;
+    lua_settop(L, 1);
+    ab_report_traceback(L, L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ab_box_of(L)->rethrow_ref);
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, 2);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    lua_settop(L, 1);
+    return 1;
+}
+
+int ab_report_handler(lua_State *L)
+{
+    ab_box *box = ab_box_of(L);
+    ab_task *task = box->current;
+    if (!task || ab_error_is(L, 1, UV_ECANCELED))
+        return 1; /* on its way out: nobody will read a traceback */
+    lua_settop(L, 1);
+    luaL_checkstack(L, 16, NULL);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, box->rethrow_ref);
+    lua_rawgeti(L, -1, 1);
+    if (!lua_isnil(L, -1) && lua_rawequal(L, 1, -1)) {
+        lua_rawgeti(L, -2, 2); /* it came from another task: begin there */
+        lua_replace(L, 2);
+        lua_settop(L, 2);
+        luaL_buffinit(L, &b);
+        lua_pushvalue(L, 2);
+        luaL_addvalue(&b);
+    } else {
+        lua_settop(L, 1);
+        luaL_buffinit(L, &b);
+        luaL_addstring(&b, "stack traceback:");
+    }
+    add_frames(&b, L, L, 1);
+    ab_task_push(L, task);
+    push_who(L, -1);
+    lua_remove(L, -2);
+    lua_pushfstring(L, "\n\t[%s]", lua_tostring(L, -1));
+    lua_remove(L, -2);
+    luaL_addvalue(&b);
+    luaL_pushresult(&b);
+    lua_createtable(L, 2, 0);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, 2);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, box->failure_mt_ref);
+    lua_setmetatable(L, -2);
+    return 1;
+}
+
+/* ---- failures ---- */
+
+static int push_failure(lua_State *L)
+{
+    ab_task *task = lua_touserdata(L, 1);
+    int traced = ab_task_push_error(L, 1, task);
+    ab_error_text(L, 2);
+    if (traced) {
+        lua_pushvalue(L, 3);
+    } else {
+        push_who(L, 1);
+        lua_pushfstring(L, "\t[%s]", lua_tostring(L, -1));
+    }
+    lua_pushfstring(L, "asyncbox: %s\n%s", lua_tostring(L, traced ? 4 : 3),
+                    lua_tostring(L, -1));
+    return 1;
+}
+
+void ab_report_failure(lua_State *L, int idx)
+{
+    idx = lua_absindex(L, idx);
+    ab_task *task = lua_touserdata(L, idx);
+    ab_box *box = task->box;
+    if (!lua_checkstack(L, 4))
+        return;
+    lua_pushcfunction(L, push_failure);
+    lua_pushvalue(L, idx);
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
+        size_t bytes;
+        const char *text = lua_tolstring(L, -1, &bytes);
+        ab_report(box, text, bytes);
+    } else {
+        static const char text[] = "asyncbox: not enough memory";
+        ab_report(box, text, sizeof text - 1);
+    }
+    lua_pop(L, 1);
+}
+
+/* ---- deadlocks ---- */
+
+static void push_wait_place(lua_State *L, lua_State *co)
+{
+    for (lua_State *inner; (inner = ab_coro_inner(co));)
+        co = inner;
+    lua_Debug ar;
+    for (int level = 0; lua_getstack(co, level, &ar); level++) {
+        lua_getinfo(co, "Sl", &ar);
+        if (ar.currentline > 0 && !ab_report_internal(ar.source)) {
+            lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+            return;
+        }
+    }
+    lua_pushliteral(L, "?");
+}
+
+static void push_wait_reason(lua_State *L, const ab_task *task)
+{
+    if (task->kind == AB_WAIT_OP) {
+        lua_pushstring(L, task->wait.op->type->name);
+    } else if (task->kind == AB_WAIT_JOIN) {
+        const ab_task *other = task->wait.joined;
+        if (other->flags & AB_TASK_FUTURE) {
+            ab_report_place(L, other);
+            lua_pushfstring(L, "a future made at %s", lua_tostring(L, -1));
+        } else {
+            ab_task_push(L, other);
+            ab_report_name(L, -1);
+            lua_pushfstring(L, "task '%s'", lua_tostring(L, -1));
+            lua_remove(L, -2);
+        }
+        lua_remove(L, -2);
+    } else {
+        lua_pushliteral(L, "?");
+    }
+}
+
+static int push_deadlock(lua_State *L)
+{
+    ab_box *box = ab_box_of(L);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    luaL_addstring(&b, "asyncbox: deadlock: nothing is left that could wake");
+    for (uint32_t slot = 1; slot <= box->slots; slot++) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, box->tasks_ref);
+        lua_rawgeti(L, -1, slot);
+        lua_remove(L, -2);
+        ab_task *task = lua_touserdata(L, -1);
+        if (!task) {
+            lua_pop(L, 1);
+            continue;
+        }
+        push_who(L, -1);
+        push_wait_place(L, task->co);
+        push_wait_reason(L, task);
+        lua_pushfstring(L, "\n\t%s, which waits at %s for %s",
+                        lua_tostring(L, -3), lua_tostring(L, -2),
+                        lua_tostring(L, -1));
+        lua_replace(L, -5);
+        lua_pop(L, 3);
+        luaL_addvalue(&b);
+    }
+    luaL_pushresult(&b);
+    return 1;
+}
+
+void ab_report_deadlock(ab_box *box)
+{
+    lua_State *L = box->L;
+    lua_pushcfunction(L, push_deadlock);
+    if (lua_pcall(L, 0, 1, 0) == LUA_OK) {
+        size_t bytes;
+        const char *text = lua_tolstring(L, -1, &bytes);
+        ab_report(box, text, bytes);
+    }
+    lua_pop(L, 1);
+}

@@ -1,0 +1,50 @@
+/* report.h - what a box says to people: tracebacks, lost errors, deadlocks. */
+#ifndef AB_REPORT_H
+#define AB_REPORT_H
+
+#include "sched.h"
+#include <lua.h>
+#include <stddef.h>
+
+/* Sends a text (a final newline is added) to the host's report function. */
+void ab_report(ab_box *box, const char *text, size_t bytes);
+
+/* Message handler of tasks: turns an error value into {error, traceback}. */
+int ab_report_handler(lua_State *L);
+
+/* Message handler for protected calls that pass the error on: notes the
+ * traceback, so that the report shows where the error came from. */
+int ab_report_keep(lua_State *L);
+
+/* How many frames a coroutine has. */
+int ab_report_depth(lua_State *of);
+
+/* Pushes a traceback of `of` without asyncbox's own frames, from level. */
+void ab_report_traceback(lua_State *L, lua_State *of, int level);
+
+/* Reports the error of the failed task at idx: message, traceback, name and
+ * where it was spawned.  Protected: never raises, calls no code of scripts. */
+void ab_report_failure(lua_State *L, int idx);
+
+/* Reports every waiting task of a box that nothing can wake any more. */
+void ab_report_deadlock(ab_box *box);
+
+/* Pushes the name of the task at idx: "Task-2", or the one it was given by
+ * ab_report_set_name, which takes it from the top of the stack. */
+void ab_report_name(lua_State *L, int idx);
+void ab_report_set_name(lua_State *L, int idx);
+
+/* Pushes the name under which package.loaded knows the function at idx
+ * ("table.sort") and gives 1; 0 and nothing when it has none. */
+int ab_report_function_name(lua_State *L, int idx);
+
+/* Can the C function at idx be suspended in the middle of a call back? */
+int ab_report_yieldable(lua_State *L, int idx);
+
+/* Pushes "file.lua:12" where the task was spawned, or "". */
+void ab_report_place(lua_State *L, const ab_task *task);
+
+/* Is this a frame of asyncbox's own Lua parts, by its source? */
+int ab_report_internal(const char *source);
+
+#endif

@@ -1,0 +1,287 @@
+/* transfer_client.c - a set of connections: curl's multi handle, its timer,
+ * the handles for single transfers. Owns them; knows nothing of requests. */
+#include "transfer_client.h"
+#include <string.h>
+
+/* More idle handles than this are not kept: each has 20 KB of buffers. */
+enum { IDLE_MAX = 64 };
+
+/* By number: the headers that we are compiled with may be older than the
+ * libcurl that is opened. */
+#define OPTION_QUICK_EXIT ((CURLoption)(CURLOPTTYPE_LONG + 322))
+#define OPTION_PROTOCOLS_STR ((CURLoption)(CURLOPTTYPE_STRINGPOINT + 318))
+#define OPTION_REDIR_PROTOCOLS_STR ((CURLoption)(CURLOPTTYPE_STRINGPOINT + 319))
+
+/* ---- single handles ---- */
+
+/* Options of every transfer.  0, or UV_ENOMEM. */
+static int set_fixed_options(ab_easy *easy)
+{
+    const ab_client *client = easy->client;
+    const ab_curl *curl = client->curl;
+    CURL *c = easy->curl;
+    unsigned bad = 0;
+    easy->bent = 0;
+    easy->total_ms = easy->connect_ms = 0;
+    bad |= curl->easy_setopt(c, CURLOPT_PRIVATE, easy);
+    bad |= curl->easy_setopt(c, CURLOPT_WRITEDATA, easy);
+    bad |= curl->easy_setopt(c, CURLOPT_WRITEFUNCTION, ab_transfer_on_body);
+    bad |= curl->easy_setopt(c, CURLOPT_HEADERDATA, easy);
+    bad |= curl->easy_setopt(c, CURLOPT_HEADERFUNCTION, ab_transfer_on_header);
+    bad |= curl->easy_setopt(c, CURLOPT_ERRORBUFFER, easy->error);
+    bad |= curl->easy_setopt(c, CURLOPT_OPENSOCKETDATA, easy);
+    bad |= curl->easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, ab_sock_on_open);
+    bad |= curl->easy_setopt(c, CURLOPT_CLOSESOCKETDATA, client);
+    bad |= curl->easy_setopt(c, CURLOPT_CLOSESOCKETFUNCTION, ab_sock_on_close);
+    bad |= curl->easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    bad |= curl->easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    bad |= curl->easy_setopt(c, CURLOPT_PROXY, ""); /* also no environment */
+    bad |= curl->easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
+    bad |= curl->easy_setopt(c, CURLOPT_ACCEPT_ENCODING, "");
+    bad |= curl->easy_setopt(c, CURLOPT_USERAGENT, client->user_agent);
+    /* Older libcurls than 7.85 know these two not; they are a second line of
+     * defence, the URL was checked. */
+    curl->easy_setopt(c, OPTION_PROTOCOLS_STR, "http,https");
+    curl->easy_setopt(c, OPTION_REDIR_PROTOCOLS_STR, "http,https");
+    /* Or taking a transfer out while its name is looked up would wait for the
+     * look-up; the look-up's thread ends by itself (7.87 and later). */
+    curl->easy_setopt(c, OPTION_QUICK_EXIT, 1L);
+    return bad ? UV_ENOMEM : 0;
+}
+
+static void free_easy(ab_easy *easy)
+{
+    ab_client *client = easy->client;
+    client->curl->easy_cleanup(easy->curl);
+    ab_box_free(client->box, easy, sizeof *easy);
+}
+
+static ab_easy *new_easy(ab_client *client)
+{
+    ab_easy *easy = ab_box_alloc(client->box, sizeof *easy);
+    if (!easy)
+        return NULL;
+    memset(easy, 0, sizeof *easy);
+    easy->client = client;
+    easy->curl = client->curl->easy_init();
+    if (!easy->curl) {
+        ab_box_free(client->box, easy, sizeof *easy);
+        return NULL;
+    }
+    if (set_fixed_options(easy) < 0) {
+        free_easy(easy);
+        return NULL;
+    }
+    return easy;
+}
+
+ab_easy *ab_easy_take(ab_client *client, ab_transfer *t)
+{
+    ab_easy *easy;
+    ab_link *first = ab_list_first(&client->idle);
+    if (first) {
+        easy = ab_container(first, ab_easy, link);
+        ab_list_remove(first);
+        client->idle_count--;
+    } else {
+        easy = new_easy(client);
+        if (!easy)
+            return NULL;
+    }
+    easy->error[0] = easy->denied[0] = '\0';
+    easy->transfer = t;
+    return easy;
+}
+
+void ab_easy_give(ab_easy *easy)
+{
+    ab_client *client = easy->client;
+    easy->transfer = NULL;
+    if (client->closing || client->idle_count >= IDLE_MAX) {
+        free_easy(easy);
+        return;
+    }
+    if (easy->bent) {
+        client->curl->easy_reset(easy->curl);
+        if (set_fixed_options(easy) < 0) {
+            free_easy(easy);
+            return;
+        }
+    }
+    /* The last one used comes first: its memory is in the cache. */
+    ab_list_append(client->idle.next, &easy->link);
+    client->idle_count++;
+}
+
+/* ---- the multi handle ---- */
+
+void ab_client_drain(ab_client *client)
+{
+    const ab_curl *curl = client->curl;
+    CURLMsg *message;
+    int left;
+    while ((message = curl->multi_info_read(client->multi, &left))) {
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        CURLcode code = message->data.result;
+        char *private = NULL;
+        curl->easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &private);
+        ab_easy *easy = (ab_easy *)(void *)private;
+        curl->multi_remove_handle(client->multi, easy->curl);
+        easy->transfer->running = 0;
+        ab_transfer_done(easy->transfer, code);
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    ab_client *client = timer->data;
+    int running;
+    client->curl->multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0,
+                                      &running);
+    ab_client_drain(client); /* a transfer may well end here */
+}
+
+static int on_set_timer(CURLM *multi, long ms, void *arg)
+{
+    (void)multi;
+    ab_client *client = arg;
+    if (client->closing)
+        return 0;
+    if (ms < 0) {
+        uv_timer_stop(&client->timer);
+        return 0;
+    }
+    if (ms > 0) /* the loop's idea of now may be a turn old */
+        uv_update_time(&client->box->loop.uv);
+    uv_timer_start(&client->timer, on_timer, (uint64_t)ms, 0);
+    return 0;
+}
+
+static int start_multi(ab_client *client, const ab_client_config *config)
+{
+    const ab_curl *curl = client->curl;
+    client->multi = curl->multi_init();
+    if (!client->multi)
+        return UV_ENOMEM;
+    CURLM *m = client->multi;
+    int bad = 0;
+    bad |= curl->multi_setopt(m, CURLMOPT_SOCKETDATA, client);
+    bad |= curl->multi_setopt(m, CURLMOPT_SOCKETFUNCTION, ab_sock_on_change);
+    bad |= curl->multi_setopt(m, CURLMOPT_TIMERDATA, client);
+    bad |= curl->multi_setopt(m, CURLMOPT_TIMERFUNCTION, on_set_timer);
+    bad |= curl->multi_setopt(m, CURLMOPT_MAX_TOTAL_CONNECTIONS,
+                              config->max_connections);
+    bad |= curl->multi_setopt(m, CURLMOPT_MAX_HOST_CONNECTIONS,
+                              config->max_per_host);
+    /* By default curl keeps four times as many connections as it has
+     * transfers, and so closes most of them at every lull. */
+    bad |= curl->multi_setopt(m, CURLMOPT_MAXCONNECTS,
+                              config->max_connections ? config->max_connections
+                                                      : 1024L);
+    return bad ? UV_ENOMEM : 0;
+}
+
+/* ---- life ---- */
+
+static void free_text(ab_box *box, char *text)
+{
+    if (text)
+        ab_box_free(box, text, strlen(text) + 1);
+}
+
+void ab_client_release(ab_client *client)
+{
+    if (--client->handles > 0)
+        return;
+    ab_box *box = client->box;
+    ab_box_free(box, client->socks, client->socks_size * sizeof *client->socks);
+    ab_lines_free(box, client->lines);
+    free_text(box, client->user_agent);
+    ab_box_free(box, client, sizeof *client);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    ab_client_release(handle->data);
+}
+
+static void on_box_close(ab_closer *closer)
+{
+    ab_client_free((ab_client *)(void *)closer);
+}
+
+/* Transfers that ended but whose tasks have not taken the result yet keep
+ * what they have received. */
+static void let_go_of_transfers(ab_client *client)
+{
+    ab_link *link;
+    while ((link = ab_list_first(&client->transfers))) {
+        ab_transfer *t = ab_container(link, ab_transfer, link);
+        ab_easy *easy = t->easy;
+        int was_running = t->running;
+        ab_list_remove(&t->link);
+        if (was_running)
+            client->curl->multi_remove_handle(client->multi, easy->curl);
+        t->running = 0;
+        t->easy = NULL;
+        t->client = NULL;
+        if (easy)
+            ab_easy_give(easy);
+        ab_lines_free(client->box, t->lines);
+        t->lines = NULL;
+        if (was_running)
+            ab_op_finish(&t->op, ASYNCBOX_ECLOSED);
+    }
+}
+
+void ab_client_free(ab_client *client)
+{
+    client->closing = 1;
+    ab_list_remove(&client->closer.link);
+    if (client->slot)
+        *client->slot = NULL;
+    let_go_of_transfers(client);
+    ab_link *link;
+    while ((link = ab_list_first(&client->idle))) {
+        ab_list_remove(link);
+        free_easy(ab_container(link, ab_easy, link));
+    }
+    if (client->multi)
+        client->curl->multi_cleanup(client->multi);
+    ab_sock_sweep(client);
+    uv_close((uv_handle_t *)&client->timer, on_timer_closed);
+}
+
+int ab_client_new(ab_box *box, const ab_client_config *config, ab_client **slot)
+{
+    if (box->closing) /* a finalizer's idea: nobody would close it any more */
+        return ASYNCBOX_ECLOSED;
+    const ab_curl *curl = ab_curl_open();
+    if (!curl)
+        return UV_ENOTSUP;
+    ab_client *client = ab_box_alloc(box, sizeof *client);
+    if (!client)
+        return UV_ENOMEM;
+    memset(client, 0, sizeof *client);
+    client->closer.close = on_box_close;
+    client->box = box;
+    client->curl = curl;
+    ab_list_init(&client->transfers);
+    ab_list_init(&client->idle);
+    ab_list_append(&box->closers, &client->closer.link);
+    uv_timer_init(&box->loop.uv, &client->timer);
+    client->timer.data = client;
+    client->handles = 1;
+    size_t bytes = strlen(config->user_agent) + 1;
+    client->user_agent = ab_box_alloc(box, bytes);
+    if (client->user_agent)
+        memcpy(client->user_agent, config->user_agent, bytes);
+    if (!client->user_agent || start_multi(client, config) < 0) {
+        ab_client_free(client);
+        return UV_ENOMEM;
+    }
+    client->slot = slot;
+    *slot = client;
+    return 0;
+}

@@ -1,0 +1,85 @@
+/* transfer_client.h - what the files of the transfer unit share. */
+#ifndef AB_TRANSFER_CLIENT_H
+#define AB_TRANSFER_CLIENT_H
+
+#include "box.h"
+#include "transfer.h"
+#include "transfer_curl.h"
+
+/* Header lines as curl wants them, in one block of the box's memory. */
+typedef struct ab_lines {
+    size_t bytes;            /* of the whole block */
+    struct curl_slist *list; /* NULL: no lines */
+    const char *text;        /* lines, each ended by a NUL */
+    size_t text_bytes;
+} ab_lines;
+
+enum {
+    AB_LINES_NO_CREDENTIALS = 1, /* leave out Authorization, Cookie */
+    AB_LINES_NO_CONTENT = 2,     /* leave out Content-* */
+    AB_LINES_BODY = 4            /* for a request with a body: add what keeps
+                                    curl from inventing headers */
+};
+
+/* NULL: no memory. */
+ab_lines *ab_lines_new(ab_box *box, const char *text, size_t bytes, int flags);
+void ab_lines_free(ab_box *box, ab_lines *lines);
+
+/* A curl handle with its fixed options set; used over and over. */
+struct ab_easy {
+    CURL *curl;
+    ab_client *client;
+    ab_transfer *transfer;     /* who uses it, or NULL */
+    ab_link link;              /* in client->idle */
+    int bent;                  /* has options that only a reset takes off */
+    long total_ms, connect_ms; /* as they are set; 0: curl's default */
+    int denied_port;
+    char denied[AB_TRANSFER_HOST_MAX];
+    char error[CURL_ERROR_SIZE];
+};
+
+typedef struct ab_sock ab_sock;
+
+struct ab_client {
+    ab_closer closer; /* first of all: box->closers */
+    ab_box *box;
+    const ab_curl *curl;
+    ab_client **slot;
+    CURLM *multi;
+    uv_timer_t timer;
+    ab_link transfers; /* not yet dropped */
+    ab_link idle;      /* curl handles to be used again */
+    unsigned idle_count;
+    ab_sock **socks; /* by descriptor */
+    size_t socks_size;
+    size_t handles;  /* of libuv's, not yet closed: they keep it in memory */
+    ab_lines *lines; /* what ab_client_headers was given, or NULL */
+    char *user_agent;
+    int closing;
+};
+
+/* A handle from the idle ones or a new one; NULL: no memory. */
+ab_easy *ab_easy_take(ab_client *client, ab_transfer *t);
+/* Not in the multi handle any more. */
+void ab_easy_give(ab_easy *easy);
+
+/* transfer_socket.c: curl's sockets as poll handles of the loop. */
+int ab_sock_on_change(CURL *curl, curl_socket_t fd, int what, void *client,
+                      void *unused);
+curl_socket_t ab_sock_on_open(void *easy, curlsocktype purpose,
+                              struct curl_sockaddr *address);
+int ab_sock_on_close(void *client, curl_socket_t fd);
+/* Closes what curl has left. */
+void ab_sock_sweep(ab_client *client);
+
+/* The client's memory goes with the last handle of libuv's. */
+void ab_client_release(ab_client *client);
+/* Finishes what curl has done. */
+void ab_client_drain(ab_client *client);
+
+/* transfer.c: curl's callbacks (arg: the ab_easy), and the DONE message. */
+size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg);
+size_t ab_transfer_on_body(char *data, size_t one, size_t n, void *arg);
+void ab_transfer_done(ab_transfer *t, CURLcode code);
+
+#endif
