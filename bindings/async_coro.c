@@ -64,8 +64,7 @@ static int coroobj_tostring(lua_State *L)
 
 static void push_place(lua_State *L, const coroobj *c)
 {
-    ab_task place = {.box = ab_box_of(L), .source = c->source, .line = c->line};
-    ab_report_place(L, &place);
+    ab_report_place(L, c->source, c->line);
 }
 
 static int coroobj_gc(lua_State *L)

@@ -15,7 +15,7 @@ static ab_scope *leave(lua_State *L, int *fired)
 {
     ab_task *task = ab_task_current(L);
     ab_scope *scope = task ? task->scope : NULL;
-    if (scope) {
+    if (scope && scope->owner == task) {
         *fired = scope->fired;
         ab_scope_leave(scope);
     }

@@ -172,7 +172,7 @@ static int l_tostring(lua_State *L)
                         : task->flags & AB_TASK_FAILED     ? "failed"
                                                            : "finished";
     if (task->flags & AB_TASK_FUTURE) {
-        ab_report_place(L, task);
+        ab_report_place(L, task->source, task->line);
         lua_pushfstring(L, "<Future %s made at %s>", state,
                         lua_tostring(L, -1));
         return 1;

@@ -212,7 +212,7 @@ int ab_box_new(const asyncbox_config *config, const ab_module *modules,
 /* Lets go of what a task waits for. */
 static void let_go(ab_task *task)
 {
-    ab_box *box = task->box;
+    ab_box *box = ab_task_box(task);
     if (task->state == AB_TASK_PARKED) {
         ab_sched_break(task, ASYNCBOX_ECLOSED);
     } else if (task->kind == AB_WAIT_OP && task->wait.op) {
@@ -225,7 +225,7 @@ static void let_go(ab_task *task)
 static void close_one(ab_task *task, void *arg)
 {
     (void)arg;
-    ab_box *box = task->box;
+    ab_box *box = ab_task_box(task);
     lua_State *co = task->co;
     let_go(task);
     if (co)
@@ -234,6 +234,7 @@ static void close_one(ab_task *task, void *arg)
     task->state = AB_TASK_DEAD;
     task->flags |= AB_TASK_TAKEN | AB_TASK_EMPTY;
     ab_scope_abandon(task);
+    task->scope = box->root;
 }
 
 void ab_sched_close(ab_box *box)

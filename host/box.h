@@ -76,6 +76,7 @@ struct ab_box {
                            next and wait.joined (back) */
     ab_scope **scope_timers; /* by number - 1; NULL: free */
     uint32_t scope_timer_count;
+    uint32_t scope_timer_free; /* first free number from 1, 0: none */
 
     /* memory of waits */
     ab_link ops;     /* every op there is */

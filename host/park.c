@@ -88,7 +88,7 @@ ab_task *ab_task_check(lua_State *L, const char *what)
 /* Raises what ab_sched_break left for the task. */
 static int raise_broken(lua_State *L, ab_task *task, const char *what)
 {
-    int code = task->code;
+    int code = task->wait.code;
     task->flags &= (uint16_t)~AB_TASK_RAISE;
     return ab_error_raise(L, code, &(ab_detail){what, 0, 0, 0});
 }

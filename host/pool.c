@@ -1,33 +1,54 @@
-/* pool.c - see pool.h.  Regions of 2 MiB are cut into slabs of 32 KiB; the
- * slab of a block is found by masking its address. */
+/* pool.c - see pool.h.  Regions of 2 MiB are cut into slabs of 64 KiB; what is
+ * known of a slab stands at the region's beginning, which is found by masking
+ * a block's address.  So 91 stacks of coroutines (720 bytes) fill a slab to 16
+ * bytes. */
 #include "pool.h"
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#define SLAB_BYTES ((size_t)32 * 1024)
+#define SLAB_BYTES ((size_t)64 * 1024)
 #define REGION_BYTES ((size_t)2 * 1024 * 1024)
 #define SLABS_PER_REGION (REGION_BYTES / SLAB_BYTES)
 
 typedef struct ab_slab {
     struct ab_slab *next, **back; /* in partial[] or empty */
-    struct ab_region *region;
-    void *free_list;   /* blocks that were freed */
-    char *fresh;       /* blocks from here on were never used */
-    uint32_t used;     /* blocks in use */
-    uint32_t capacity; /* blocks in all */
+    void *free_list;              /* blocks that were freed */
+    char *fresh;                  /* blocks from here on were never used */
+    char *touched;                /* memory from here on was never used */
+    uint32_t used;                /* blocks in use */
+    uint32_t capacity;            /* blocks in all */
     uint32_t block_bytes;
 } ab_slab;
 
 typedef struct ab_region {
     struct ab_region *next, **back;
-    char *base;     /* aligned to REGION_BYTES */
-    uint32_t cut;   /* slabs cut so far */
-    uint32_t used;  /* slabs that hold blocks */
+    uint32_t cut;  /* slabs cut so far */
+    uint32_t used; /* slabs that hold blocks */
+    ab_slab slabs[SLABS_PER_REGION];
 } ab_region;
 
-#define SLAB_HEAD ((sizeof(ab_slab) + 15) & ~(size_t)15)
+static ab_region *region_of(const void *block)
+{
+    return (ab_region *)((uintptr_t)block & ~(uintptr_t)(REGION_BYTES - 1));
+}
+
+/* The first slab of a region begins after the region's own data. */
+static char *slab_start(const ab_slab *slab)
+{
+    ab_region *region = region_of(slab);
+    size_t i = (size_t)(slab - region->slabs);
+    return (char *)region +
+           (i ? i * SLAB_BYTES : (sizeof *region + 63) & ~(size_t)63);
+}
+
+static char *slab_end(const ab_slab *slab)
+{
+    ab_region *region = region_of(slab);
+    return (char *)region +
+           ((size_t)(slab - region->slabs) + 1) * SLAB_BYTES;
+}
 
 static size_t class_of(size_t bytes)
 {
@@ -64,8 +85,7 @@ void ab_pool_init(ab_pool *pool, size_t reserve_cap)
 
 static void region_free(ab_region *region)
 {
-    munmap(region->base, REGION_BYTES);
-    free(region);
+    munmap(region, REGION_BYTES);
 }
 
 void ab_pool_deinit(ab_pool *pool)
@@ -95,18 +115,13 @@ static char *map_aligned(void)
 
 static ab_region *region_new(ab_pool *pool)
 {
-    ab_region *region = calloc(1, sizeof *region);
+    ab_region *region = (ab_region *)(void *)map_aligned();
     if (!region)
         return NULL;
-    region->base = map_aligned();
-    if (!region->base) {
-        free(region);
-        return NULL;
-    }
 #ifdef MADV_HUGEPAGE
-    /* The first region stays in small pages: most boxes never fill it. */
-    if (pool->regions)
-        madvise(region->base, REGION_BYTES, MADV_HUGEPAGE);
+    /* Small boxes stay in small pages: they touch few of every slab's. */
+    if (pool->reserved_bytes > REGION_BYTES)
+        madvise(region, REGION_BYTES, MADV_HUGEPAGE);
 #endif
     region->next = pool->regions;
     region->back = &pool->regions;
@@ -128,27 +143,40 @@ static ab_slab *slab_raw(ab_pool *pool)
         region = region_new(pool);
     if (!region)
         return NULL;
-    slab = (ab_slab *)(void *)(region->base + region->cut++ * SLAB_BYTES);
-    slab->region = region;
+    slab = &region->slabs[region->cut++];
+    slab->touched = slab_start(slab);
     return slab;
 }
 
 static ab_slab *slab_new(ab_pool *pool, size_t cls)
 {
-    if (pool->reserved_bytes + SLAB_BYTES > pool->reserve_cap)
-        return NULL;
     ab_slab *slab = slab_raw(pool);
     if (!slab)
         return NULL;
     slab->block_bytes = (uint32_t)((cls + 1) * AB_POOL_STEP);
-    slab->capacity = (uint32_t)((SLAB_BYTES - SLAB_HEAD) / slab->block_bytes);
+    slab->fresh = slab_start(slab);
+    slab->capacity =
+        (uint32_t)((size_t)(slab_end(slab) - slab->fresh) / slab->block_bytes);
     slab->used = 0;
     slab->free_list = NULL;
-    slab->fresh = (char *)slab + SLAB_HEAD;
-    slab->region->used++;
-    pool->reserved_bytes += SLAB_BYTES;
+    region_of(slab)->used++;
     slab_link(&pool->partial[cls], slab);
     return slab;
+}
+
+/* Takes a block that was never used, if the memory may be touched. */
+static void *fresh_block(ab_pool *pool, ab_slab *slab)
+{
+    char *block = slab->fresh, *end = block + slab->block_bytes;
+    if (end > slab->touched) {
+        size_t more = (size_t)(end - slab->touched);
+        if (more > pool->reserve_cap - pool->reserved_bytes)
+            return NULL;
+        pool->reserved_bytes += more;
+        slab->touched = end;
+    }
+    slab->fresh = end;
+    return block;
 }
 
 static void *small_new(ab_pool *pool, size_t bytes)
@@ -160,9 +188,8 @@ static void *small_new(ab_pool *pool, size_t bytes)
     void *block = slab->free_list;
     if (block) {
         memcpy(&slab->free_list, block, sizeof(void *));
-    } else {
-        block = slab->fresh;
-        slab->fresh += slab->block_bytes;
+    } else if (!(block = fresh_block(pool, slab))) {
+        return NULL;
     }
     slab->used++;
     if (!slab_has_room(slab))
@@ -174,13 +201,15 @@ static void *small_new(ab_pool *pool, size_t bytes)
  * without blocks goes back to the kernel, unless it is the one being cut. */
 static void slab_retire(ab_pool *pool, ab_slab *slab)
 {
-    ab_region *region = slab->region;
-    pool->reserved_bytes -= SLAB_BYTES;
+    ab_region *region = region_of(slab);
     slab_link(&pool->empty, slab);
     if (--region->used || region == pool->regions)
         return;
-    for (uint32_t i = 0; i < region->cut; i++)
-        slab_unlink((ab_slab *)(void *)(region->base + i * SLAB_BYTES));
+    for (uint32_t i = 0; i < region->cut; i++) {
+        ab_slab *each = &region->slabs[i];
+        slab_unlink(each);
+        pool->reserved_bytes -= (size_t)(each->touched - slab_start(each));
+    }
     *region->back = region->next;
     if (region->next)
         region->next->back = region->back;
@@ -189,15 +218,17 @@ static void slab_retire(ab_pool *pool, ab_slab *slab)
 
 static void small_free(ab_pool *pool, void *block)
 {
+    ab_region *region = region_of(block);
     ab_slab *slab =
-        (ab_slab *)((uintptr_t)block & ~(uintptr_t)(SLAB_BYTES - 1));
+        &region->slabs[(size_t)((char *)block - (char *)region) / SLAB_BYTES];
     size_t cls = slab->block_bytes / AB_POOL_STEP - 1;
     if (!slab_has_room(slab))
         slab_link(&pool->partial[cls], slab);
     memcpy(block, &slab->free_list, sizeof(void *));
     slab->free_list = block;
     /* One slab a size is kept, so that a size on the brink doesn't thrash. */
-    if (--slab->used == 0 && (slab->next || slab->back != &pool->partial[cls])) {
+    if (--slab->used == 0 &&
+        (slab->next || slab->back != &pool->partial[cls])) {
         slab_unlink(slab);
         slab_retire(pool, slab);
     }

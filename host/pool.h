@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 #define AB_POOL_MAX 1024
-#define AB_POOL_STEP 16
+#define AB_POOL_STEP 8
 #define AB_POOL_CLASSES (AB_POOL_MAX / AB_POOL_STEP)
 
 struct ab_slab;
@@ -21,7 +21,7 @@ typedef struct ab_pool {
     struct ab_slab *partial[AB_POOL_CLASSES]; /* slabs with a free block */
     struct ab_slab *empty;                    /* slabs of no size at all */
     struct ab_region *regions;
-    size_t reserved_bytes; /* slabs in use and large blocks */
+    size_t reserved_bytes; /* memory ever touched, and large blocks */
     size_t reserve_cap;    /* reserved_bytes may not pass it */
 } ab_pool;
 

@@ -167,15 +167,15 @@ void ab_report_traceback(lua_State *L, lua_State *of, int level)
     luaL_pushresult(&b);
 }
 
-void ab_report_place(lua_State *L, const ab_task *task)
+void ab_report_place(lua_State *L, uint16_t source, int32_t line)
 {
-    if (!task->source) {
+    if (!source) {
         lua_pushliteral(L, "");
         return;
     }
-    lua_rawgeti(L, LUA_REGISTRYINDEX, task->box->sources_ref);
-    lua_rawgeti(L, -1, task->source);
-    lua_pushfstring(L, "%s:%d", lua_tostring(L, -1), (int)task->line);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ab_box_of(L)->sources_ref);
+    lua_rawgeti(L, -1, source);
+    lua_pushfstring(L, "%s:%d", lua_tostring(L, -1), (int)line);
     lua_insert(L, -3);
     lua_pop(L, 2);
 }
@@ -219,7 +219,7 @@ void ab_report_name(lua_State *L, int idx)
 
 void ab_task_push(lua_State *L, const ab_task *task)
 {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, task->box->tasks_ref);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ab_task_box(task)->tasks_ref);
     lua_rawgeti(L, -1, task->slot);
     lua_remove(L, -2);
 }
@@ -229,7 +229,7 @@ static void push_who(lua_State *L, int idx)
 {
     ab_task *task = lua_touserdata(L, idx);
     ab_report_name(L, idx);
-    ab_report_place(L, task);
+    ab_report_place(L, task->source, task->line);
     const char *place = lua_tostring(L, -1);
     lua_pushfstring(L, *place ? "task '%s', spawned at %s" : "task '%s'",
                     lua_tostring(L, -2), place);
@@ -316,7 +316,7 @@ void ab_report_failure(lua_State *L, int idx)
 {
     idx = lua_absindex(L, idx);
     ab_task *task = lua_touserdata(L, idx);
-    ab_box *box = task->box;
+    ab_box *box = ab_task_box(task);
     if (!lua_checkstack(L, 4))
         return;
     lua_pushcfunction(L, push_failure);
@@ -356,7 +356,7 @@ static void push_wait_reason(lua_State *L, const ab_task *task)
     } else if (task->kind == AB_WAIT_JOIN) {
         const ab_task *other = task->wait.joined;
         if (other->flags & AB_TASK_FUTURE) {
-            ab_report_place(L, other);
+            ab_report_place(L, other->source, other->line);
             lua_pushfstring(L, "a future made at %s", lua_tostring(L, -1));
         } else {
             ab_task_push(L, other);

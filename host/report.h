@@ -41,8 +41,8 @@ int ab_report_function_name(lua_State *L, int idx);
 /* Can the C function at idx be suspended in the middle of a call back? */
 int ab_report_yieldable(lua_State *L, int idx);
 
-/* Pushes "file.lua:12" where the task was spawned, or "". */
-void ab_report_place(lua_State *L, const ab_task *task);
+/* Pushes "file.lua:12", a place as ab_task_place gives it, or "". */
+void ab_report_place(lua_State *L, uint16_t source, int32_t line);
 
 /* Is this a frame of asyncbox's own Lua parts, by its source? */
 int ab_report_internal(const char *source);

@@ -32,35 +32,35 @@ static ab_task *dequeue(ab_box *box)
 static void unpark(ab_task *task)
 {
     if (task->kind == AB_WAIT_OP && task->wait.op->type->flags & AB_OP_EXTERNAL)
-        task->box->external--;
+        ab_task_box(task)->external--;
 }
 
 void ab_sched_wake(ab_task *task)
 {
     if (task->state == AB_TASK_PARKED)
         unpark(task);
-    enqueue(task->box, task);
+    enqueue(ab_task_box(task), task);
 }
 
 void ab_sched_break(ab_task *task, int code)
 {
-    ab_box *box = task->box;
+    ab_box *box = ab_task_box(task);
     unpark(task);
     ab_wait kind = (ab_wait)task->kind;
     task->kind = AB_WAIT_NONE;
     task->flags |= AB_TASK_RAISE;
-    task->code = (int16_t)code;
     enqueue(box, task);
+    ab_op *op = task->wait.op;
+    ab_task *joined = task->wait.joined;
+    task->wait.code = code;
     if (kind == AB_WAIT_OP) {
-        ab_op *op = task->wait.op;
-        task->wait.op = NULL;
         op->task = NULL;
         if (op->type->cancel)
             op->type->cancel(op);
     } else if (kind == AB_WAIT_SLEEP) {
         ab_timers_forget(&box->loop.timers, ab_sched_timer_alive, box);
     } else if (kind == AB_WAIT_JOIN) {
-        ab_task_unwatch_task(task->wait.joined, task);
+        ab_task_unwatch_task(joined, task);
     }
 }
 

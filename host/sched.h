@@ -56,25 +56,24 @@ typedef struct ab_watcher {
 /* Kept small: with its coroutine a sleeping task must stay under 1,300 bytes
  * (docs/decisions/0003-task-memory.md). */
 struct ab_task {
-    lua_State *co;  /* NULL: a future, or dead */
-    ab_box *box;    /* lives as long as the box; NULL once the box closed it */
-    ab_scope *home; /* the scope that it was spawned in; never NULL while it
-                       lives: box->root at the outermost */
-    ab_scope *scope; /* the innermost scope that it has entered itself, or NULL;
-                        owned by the code that entered it */
+    lua_State *co; /* NULL: a future, or dead */
+    ab_scope *scope; /* the innermost scope that it has entered itself (its
+                        owner is this task); the last outer one is the scope
+                        that it was spawned in, and the root's once dead.  Never
+                        NULL; see ab_task_home and ab_task_box. */
     ab_task *next;   /* in the ready queue */
     union {
         ab_op *op;
         ab_task *joined;
         uint32_t seq;
+        int code; /* with AB_TASK_RAISE: what to raise */
     } wait;
     void *watch;     /* NULL, one watcher's tag, or (MULTIWATCH) a list */
     uint16_t flags;
     uint8_t state; /* ab_task_state */
     uint8_t kind;  /* ab_wait */
-    int16_t code;  /* with AB_TASK_RAISE: what to raise */
-    uint16_t source; /* where it was spawned: box->sources */
-    int32_t line;
+    uint32_t line : 20; /* where it was spawned, */
+    uint32_t source : 12; /* a number of box->sources; 0: unknown */
     uint32_t id;   /* Task-N */
     uint32_t slot; /* in the table of living tasks */
 };
@@ -86,6 +85,9 @@ struct ab_task {
  * a closing box, and ECANCELED when a scope of this task is cancelled.
  * Returns the running task. */
 ab_task *ab_task_check(lua_State *L, const char *what);
+
+/* The box of a task or future. */
+ab_box *ab_task_box(const ab_task *task);
 
 /* The task that is running, or NULL. */
 ab_task *ab_task_current(lua_State *L);

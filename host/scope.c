@@ -14,11 +14,20 @@ static ab_scope *scope_new(ab_box *box)
     return scope;
 }
 
+/* Numbers that are free are chained through the table: the next one (counted
+ * from 1, 0: none) shifted, with the lowest bit set to tell it from a scope. */
+static void timer_put(ab_box *box, uint32_t id)
+{
+    box->scope_timers[id] =
+        (ab_scope *)((uintptr_t)box->scope_timer_free << 1 | 1);
+    box->scope_timer_free = id + 1;
+}
+
 static void timer_drop(ab_scope *scope)
 {
     if (!scope->timer)
         return;
-    scope->box->scope_timers[scope->timer - 1] = NULL;
+    timer_put(scope->box, scope->timer - 1);
     scope->timer = 0;
     ab_timers_forget(&scope->box->loop.timers, ab_sched_timer_alive,
                      scope->box);
@@ -46,7 +55,7 @@ void ab_scope_close_root(ab_box *box)
 
 ab_scope *ab_scope_enter(ab_task *task, ab_scope_sort sort, int shield)
 {
-    ab_scope *scope = scope_new(task->box);
+    ab_scope *scope = scope_new(ab_task_box(task));
     if (!scope)
         return NULL;
     scope->sort = (uint8_t)sort;
@@ -86,7 +95,7 @@ void ab_scope_leave(ab_scope *scope)
 
 void ab_scope_abandon(ab_task *task)
 {
-    while (task->scope) {
+    while (task->scope->owner == task) {
         ab_scope *scope = task->scope;
         scope_detach(scope);
         if (!scope->handled)
@@ -113,33 +122,51 @@ void ab_scope_part(ab_scope *scope, int failed)
         scope_free(scope);
 }
 
+ab_box *ab_task_box(const ab_task *task)
+{
+    return task->scope->box;
+}
+
+ab_scope *ab_task_home(const ab_task *task)
+{
+    ab_scope *s = task->scope;
+    while (s->owner == task)
+        s = s->outer;
+    return s;
+}
+
 ab_scope *ab_scope_home(ab_task *task)
 {
-    for (ab_scope *s = task->scope; s; s = s->outer)
-        if (s->sort == AB_SCOPE_RUN)
-            return s;
-    return task->home;
+    ab_scope *s = task->scope;
+    while (s->owner == task && s->sort != AB_SCOPE_RUN)
+        s = s->outer;
+    return s;
+}
+
+static int timer_reserve(ab_box *box)
+{
+    if (box->scope_timer_free)
+        return 1;
+    uint32_t old = box->scope_timer_count, count = old ? 2 * old : 8;
+    ab_scope **table = ab_box_realloc(box, box->scope_timers,
+                                      old * sizeof *table,
+                                      count * sizeof *table);
+    if (!table)
+        return 0;
+    box->scope_timers = table;
+    box->scope_timer_count = count;
+    while (count > old)
+        timer_put(box, --count);
+    return 1;
 }
 
 int ab_scope_deadline(ab_scope *scope, int64_t ns)
 {
     ab_box *box = scope->box;
-    uint32_t id = 0;
-    while (id < box->scope_timer_count && box->scope_timers[id])
-        id++;
-    if (id == box->scope_timer_count) {
-        uint32_t count = id ? 2 * id : 8;
-        ab_scope **table = ab_box_realloc(box, box->scope_timers,
-                                          id * sizeof *table,
-                                          count * sizeof *table);
-        if (!table)
-            return UV_ENOMEM;
-        memset(table + id, 0, (count - id) * sizeof *table);
-        box->scope_timers = table;
-        box->scope_timer_count = count;
-    }
-    if (ab_timers_reserve(&box->loop.timers))
+    if (ab_timers_reserve(&box->loop.timers) || !timer_reserve(box))
         return UV_ENOMEM;
+    uint32_t id = box->scope_timer_free - 1;
+    box->scope_timer_free = (uint32_t)((uintptr_t)box->scope_timers[id] >> 1);
     box->scope_timers[id] = scope;
     scope->timer = id + 1;
     scope->timer_seq = ab_timers_add(&box->loop.timers,
@@ -151,7 +178,7 @@ int ab_scope_deadline(ab_scope *scope, int64_t ns)
 int ab_scope_timer_alive(ab_box *box, uint32_t id, uint32_t seq)
 {
     ab_scope *scope = box->scope_timers[id];
-    return scope && scope->timer_seq == seq;
+    return !((uintptr_t)scope & 1) && scope->timer_seq == seq;
 }
 
 void ab_scope_expire(ab_box *box, uint32_t id, uint32_t seq)
@@ -161,7 +188,7 @@ void ab_scope_expire(ab_box *box, uint32_t id, uint32_t seq)
         return;
     }
     ab_scope *scope = box->scope_timers[id];
-    box->scope_timers[id] = NULL;
+    timer_put(box, id);
     scope->timer = 0;
     scope->fired = 1;
     ab_scope_cancel(scope);
@@ -178,7 +205,7 @@ void ab_scope_cancel(ab_scope *scope)
 
 static int is_cancelled(const ab_task *task)
 {
-    for (const ab_scope *s = task->scope; s; s = s->outer) {
+    for (const ab_scope *s = task->scope; s->owner == task; s = s->outer) {
         if (s->cancelled)
             return 1;
         if (s->shield)

@@ -25,7 +25,7 @@ typedef enum ab_scope_sort {
 
 typedef struct ab_scope {
     ab_box *box;
-    struct ab_scope *outer; /* in the owner's chain */
+    struct ab_scope *outer; /* in the owner's chain, which ends with its home */
     ab_task *owner;         /* who entered it; NULL: nobody, or it has ended */
     ab_op *idle;            /* waits for the last member, or a failure */
     uint32_t members;       /* living tasks spawned in it */
@@ -63,6 +63,9 @@ void ab_scope_cancel(ab_scope *scope);
 /* A member has come or gone (failed: it ended with an error). */
 void ab_scope_join(ab_scope *scope);
 void ab_scope_part(ab_scope *scope, int failed);
+
+/* The scope that the task was spawned in. */
+ab_scope *ab_task_home(const ab_task *task);
 
 /* The scope that a plain spawn by this task goes to. */
 ab_scope *ab_scope_home(ab_task *task);

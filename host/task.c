@@ -55,6 +55,10 @@ static void coroutine_keep(ab_box *box, lua_State *co)
 
 /* ---- where it was spawned ---- */
 
+/* What fits into a task's bit fields. */
+#define SOURCES_MAX 0xfffu
+#define LINES_MAX 0xfffff
+
 /* The number of a source's name; names are few and kept for ever. */
 static uint16_t source_id(lua_State *L, ab_box *box, const char *name)
 {
@@ -64,8 +68,8 @@ static uint16_t source_id(lua_State *L, ab_box *box, const char *name)
     lua_Integer id = lua_tointeger(L, -1);
     if (id == 0) {
         id = (lua_Integer)lua_rawlen(L, -2) + 1;
-        if (id > UINT16_MAX)
-            id = UINT16_MAX;
+        if (id > SOURCES_MAX) /* all further ones share the last number */
+            id = SOURCES_MAX;
         lua_pushstring(L, name);
         lua_rawseti(L, -3, id);
         lua_pushstring(L, name);
@@ -109,13 +113,22 @@ void ab_task_place(lua_State *L, uint16_t *source, int32_t *line)
     }
 }
 
+static void place_task(lua_State *L, ab_task *task)
+{
+    uint16_t source;
+    int32_t line;
+    ab_task_place(L, &source, &line);
+    task->source = (unsigned)source & SOURCES_MAX;
+    task->line = line < LINES_MAX ? (unsigned)line & LINES_MAX : LINES_MAX;
+}
+
 /* ---- spawn ---- */
 
 static ab_task *userdata_new(lua_State *L, ab_box *box, int mt_ref)
 {
     ab_task *task = lua_newuserdatauv(L, sizeof *task, 1);
     memset(task, 0, sizeof *task);
-    task->box = box;
+    task->scope = box->root;
     task->id = box->next_id + 1;
     task->state = AB_TASK_DEAD; /* until all of it is there */
     lua_rawgeti(L, LUA_REGISTRYINDEX, mt_ref);
@@ -169,7 +182,7 @@ static ab_task *spawn(lua_State *L, int nargs, ab_scope *home, int origin)
     lua_State *co = coroutine_take(L, box);
     if (!lua_checkstack(co, nargs + 5))
         luaL_error(L, "spawn: too many arguments");
-    ab_task_place(L, &task->source, &task->line);
+    place_task(L, task);
     scope_set_add(L, home, ud);
     uint32_t slot = slot_take(L, box, ud);
     /* From here on nothing raises. */
@@ -184,7 +197,7 @@ static ab_task *spawn(lua_State *L, int nargs, ab_scope *home, int origin)
     lua_xmove(L, co, nargs + 1 + (origin != 0));
     task->co = co;
     task->slot = slot;
-    task->home = home;
+    task->scope = home;
     task->id = ++box->next_id;
     if (box->current)
         task->flags |= box->current->flags & AB_TASK_LOCALS;
@@ -359,9 +372,9 @@ void ab_task_taken(ab_task *task)
     if (task->flags & AB_TASK_TAKEN)
         return;
     task->flags |= AB_TASK_TAKEN;
-    if (!task->box || !(task->flags & AB_TASK_FAILED))
+    if (!(task->flags & AB_TASK_FAILED))
         return;
-    ab_box *box = task->box;
+    ab_box *box = ab_task_box(task);
     if (task->wait.joined)
         task->wait.joined->next = task->next;
     else if (box->failures == task)
@@ -376,8 +389,8 @@ void ab_task_taken(ab_task *task)
  * userdata is on top of L. */
 static void leave_home(lua_State *L, ab_task *task, int failed)
 {
-    ab_scope *home = task->home;
-    task->home = NULL;
+    ab_scope *home = task->scope; /* it has left all others */
+    task->scope = home->box->root;
     if (home->set_ref != LUA_NOREF) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, home->set_ref);
         lua_pushvalue(L, -2);
@@ -397,7 +410,7 @@ static void leave_home(lua_State *L, ab_task *task, int failed)
  * the living, tells everybody. */
 static void settle(lua_State *L, ab_task *task)
 {
-    ab_box *box = task->box;
+    ab_box *box = ab_task_box(task);
     task->co = NULL;
     task->state = AB_TASK_DEAD;
     task->kind = AB_WAIT_NONE;
@@ -419,7 +432,7 @@ static void settle(lua_State *L, ab_task *task)
 
 void ab_task_end(ab_task *task, lua_State *co, int status, int n)
 {
-    ab_box *box = task->box;
+    ab_box *box = ab_task_box(task);
     lua_State *L = box->L;
     lua_rawgeti(L, AB_STACK_TASKS, task->slot);
     int ud = lua_gettop(L);
@@ -520,7 +533,7 @@ ab_task *ab_future_new(lua_State *L)
 {
     ab_box *box = ab_box_of(L);
     ab_task *task = userdata_new(L, box, box->future_mt_ref);
-    ab_task_place(L, &task->source, &task->line);
+    place_task(L, task);
     task->flags = AB_TASK_FUTURE | AB_TASK_STARTED;
     task->state = AB_TASK_PARKED;
     return task;
@@ -550,7 +563,7 @@ int ab_future_settle(lua_State *L, int idx, int n, int failed)
     }
     task->state = AB_TASK_DEAD;
     if (failed && !was_cancelled(L, task))
-        failure_keep(L, task->box, task);
+        failure_keep(L, ab_task_box(task), task);
     lua_pop(L, 1);
     ab_task_fire(task);
     return 1;
@@ -562,7 +575,7 @@ int ab_future_settle(lua_State *L, int idx, int n, int failed)
  * level. */
 void ab_task_end_unstarted(ab_task *task)
 {
-    lua_State *L = task->box->L;
+    lua_State *L = ab_task_box(task)->L;
     lua_rawgeti(L, AB_STACK_TASKS, task->slot);
     lua_settop(task->co, 0);
     task->flags |= AB_TASK_FAILED;

@@ -3,6 +3,8 @@
 #include "timers.h"
 #include <uv.h>
 
+enum { KEPT = 4096 }; /* entries that an empty heap keeps room for */
+
 static int before(const ab_timer_entry *a, const ab_timer_entry *b)
 {
     if (a->at != b->at)
@@ -18,13 +20,18 @@ void ab_timers_init(ab_timers *timers, ab_limits *limits)
     timers->limits = limits;
 }
 
-void ab_timers_deinit(ab_timers *timers)
+static void release(ab_timers *timers)
 {
     if (timers->heap)
         ab_limits_alloc(timers->limits, timers->heap,
                         timers->capacity * sizeof *timers->heap, 0);
     timers->heap = NULL;
     timers->count = timers->capacity = 0;
+}
+
+void ab_timers_deinit(ab_timers *timers)
+{
+    release(timers);
 }
 
 int ab_timers_reserve(ab_timers *timers)
@@ -105,4 +112,6 @@ void ab_timers_pop(ab_timers *timers)
     ab_timer_entry last = timers->heap[--timers->count];
     if (timers->count)
         sift_down(timers->heap, timers->count, 0, last);
+    else if (timers->capacity > KEPT)
+        release(timers); /* many slept: give the memory back */
 }

@@ -115,11 +115,11 @@ void ab_easy_give(ab_easy *easy)
 
 /* ---- the multi handle ---- */
 
-void ab_client_drain(ab_client *client)
+int ab_client_drain(ab_client *client)
 {
     const ab_curl *curl = client->curl;
     CURLMsg *message;
-    int left;
+    int left, done = 0;
     while ((message = curl->multi_info_read(client->multi, &left))) {
         if (message->msg != CURLMSG_DONE)
             continue;
@@ -130,7 +130,9 @@ void ab_client_drain(ab_client *client)
         curl->multi_remove_handle(client->multi, easy->curl);
         easy->transfer->running = 0;
         ab_transfer_done(easy->transfer, code);
+        done++;
     }
+    return done;
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -139,7 +141,10 @@ static void on_timer(uv_timer_t *timer)
     int running;
     client->curl->multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0,
                                       &running);
-    ab_client_drain(client); /* a transfer may well end here */
+    /* A transfer may well end here.  libuv runs timers that are due before it
+     * asks the kernel, where it would wait although a task can go on now. */
+    if (ab_client_drain(client))
+        uv_stop(timer->loop);
 }
 
 static int on_set_timer(CURLM *multi, long ms, void *arg)

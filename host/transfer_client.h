@@ -74,8 +74,8 @@ void ab_sock_sweep(ab_client *client);
 
 /* The client's memory goes with the last handle of libuv's. */
 void ab_client_release(ab_client *client);
-/* Finishes what curl has done. */
-void ab_client_drain(ab_client *client);
+/* Finishes what curl has done; gives how many there were. */
+int ab_client_drain(ab_client *client);
 
 /* transfer.c: curl's callbacks (arg: the ab_easy), and the DONE message. */
 size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg);

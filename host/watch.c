@@ -29,12 +29,12 @@ static int watch(ab_task *task, void *who)
         return 0;
     }
     int listed = task->flags & AB_TASK_MULTIWATCH;
-    ab_watcher *first = NULL, *watcher = ab_box_alloc(task->box, sizeof *watcher);
+    ab_watcher *first = NULL, *watcher = ab_box_alloc(ab_task_box(task), sizeof *watcher);
     if (!listed)
-        first = ab_box_alloc(task->box, sizeof *first);
+        first = ab_box_alloc(ab_task_box(task), sizeof *first);
     if (!watcher || (!listed && !first)) {
-        ab_box_free(task->box, watcher, sizeof *watcher);
-        ab_box_free(task->box, first, sizeof *first);
+        ab_box_free(ab_task_box(task), watcher, sizeof *watcher);
+        ab_box_free(ab_task_box(task), first, sizeof *first);
         return UV_ENOMEM;
     }
     if (!listed) {
@@ -63,7 +63,7 @@ static void unwatch(ab_task *task, void *who)
     if (!found)
         return;
     *link = found->next;
-    ab_box_free(task->box, found, sizeof *found);
+    ab_box_free(ab_task_box(task), found, sizeof *found);
     if (!task->watch)
         task->flags &= (uint16_t)~AB_TASK_MULTIWATCH;
 }
@@ -108,7 +108,7 @@ void ab_task_fire(ab_task *task)
     for (ab_watcher *w = oldest; w; w = next) {
         next = w->next;
         void *who = w->who;
-        ab_box_free(task->box, w, sizeof *w);
+        ab_box_free(ab_task_box(task), w, sizeof *w);
         tell(task, who);
     }
 }
