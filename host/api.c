@@ -120,16 +120,29 @@ static int spawn_main(lua_State *L)
     return 0;
 }
 
+/* Calls fn(arg) protected, with the box marked as running: finalizers of the
+ * script's may run, and what they have to say goes to the host. */
+static int call(ab_box *box, lua_CFunction fn, void *arg)
+{
+    lua_State *L = box->L;
+    lua_pushcfunction(L, fn);
+    lua_pushlightuserdata(L, arg);
+    box->inside = 1;
+    int status = lua_pcall(L, 1, 0, 0);
+    box->inside = 0;
+    return status;
+}
+
 static int spawn(ab_box *box, script *s)
 {
     lua_State *L = box->L;
     if (box->inside)
         return UV_EBUSY;
+    if (!box->tasks) /* how the script before this one ended is no matter */
+        box->failed = box->cancelling = box->stopped = box->deadlocks = 0;
     box->error_text[0] = 0;
     s->status = ASYNCBOX_ESCRIPT;
-    lua_pushcfunction(L, spawn_main);
-    lua_pushlightuserdata(L, s);
-    int status = lua_pcall(L, 1, 0, 0);
+    int status = call(box, spawn_main, s);
     if (status == LUA_OK)
         return 0;
     ab_box_set_error(box, L);
@@ -166,13 +179,12 @@ static int set_args(lua_State *L)
 int asyncbox_set_args(asyncbox *box, int argc, const char *const *argv,
                       int script_at)
 {
-    lua_State *L = of(box)->L;
     words w = {.script = {.argc = argc, .argv = argv}, .first = script_at};
-    lua_pushcfunction(L, set_args);
-    lua_pushlightuserdata(L, &w);
-    if (lua_pcall(L, 1, 0, 0) == LUA_OK)
+    if (of(box)->inside)
+        return UV_EBUSY;
+    if (call(of(box), set_args, &w) == LUA_OK)
         return 0;
-    lua_pop(L, 1);
+    lua_pop(of(box)->L, 1);
     return UV_ENOMEM;
 }
 
@@ -195,6 +207,8 @@ static void on_hook(lua_State *L, lua_Debug *ar)
     (void)ar;
     lua_sethook(L, NULL, 0, 0);
     ab_box *box = ab_box_of(L);
+    if (!atomic_load(&box->interrupted))
+        return; /* it came to this coroutine too late */
     if (box->current)
         box->current->flags |= AB_TASK_CANCELLED | AB_TASK_INTERRUPT;
     luaL_error(L, "interrupted");
@@ -208,9 +222,8 @@ void asyncbox_interrupt(asyncbox *box)
     /* Never from another thread: it would walk frames that may be going
      * away.  On the box's own thread this is a signal handler, and Lua's
      * hooks are made to be set from there. */
-    lua_State *running = b->running;
-    if (running && pthread_equal(b->thread, pthread_self()))
-        lua_sethook(running, on_hook,
+    if (pthread_equal(b->thread, pthread_self()) && b->running)
+        lua_sethook(b->running, on_hook,
                     LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT,
                     1);
 }

@@ -58,10 +58,10 @@ void *ab_box_alloc_or_raise(lua_State *L, size_t bytes)
         lua_gc(L, LUA_GCCOLLECT);
         block = ab_box_alloc(box, bytes);
     }
-    if (!block)
-        /* Lua's own memory error: raised by an allocation that is refused
-         * for the same reason.  Should that one succeed, say it in words. */
-        luaL_error(L, "not enough memory");
+    if (!block) {
+        lua_pushliteral(L, "not enough memory"); /* as Lua itself says it */
+        lua_error(L);
+    }
     return block;
 }
 

@@ -14,6 +14,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#if LUA_VERSION_RELEASE_NUM < 50406
+/* Before 5.4.6 (-DASYNCBOX_LUA=system): the same but for the C stack's depth.
+ */
+#define lua_closethread(co, from) lua_resetthread(co)
+#endif
+
 /* A Lua module that the box can load: its name ("asyncbox.fs"), its opener.
  * `eager` modules are opened with the state (they replace parts of Lua's
  * library), others on first use. */

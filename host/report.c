@@ -296,18 +296,31 @@ int ab_report_handler(lua_State *L)
 
 /* ---- failures ---- */
 
+/* Says which limit it was, when memory ran out because of ours. */
+static const char *limit_hint(lua_State *L, int idx)
+{
+    const ab_limits *limits = &ab_box_of(L)->limits;
+    if (!limits->hit || strcmp(lua_tostring(L, idx), "not enough memory") != 0)
+        return "";
+    return lua_pushfstring(
+        L, " (the limit is %I KiB; --memory sets another)",
+        (LUAI_UACINT)(limits->cap_bytes / 1024));
+}
+
 static int push_failure(lua_State *L)
 {
     ab_task *task = lua_touserdata(L, 1);
     int traced = ab_task_push_error(L, 1, task);
     ab_error_text(L, 2);
+    const char *text = lua_tostring(L, -1);
+    const char *hint = limit_hint(L, -1);
     if (traced) {
         lua_pushvalue(L, 3);
     } else {
         push_who(L, 1);
         lua_pushfstring(L, "\t[%s]", lua_tostring(L, -1));
     }
-    lua_pushfstring(L, "asyncbox: %s\n%s", lua_tostring(L, traced ? 4 : 3),
+    lua_pushfstring(L, "asyncbox: %s%s\n%s", text, hint,
                     lua_tostring(L, -1));
     return 1;
 }
@@ -375,7 +388,8 @@ static int push_deadlock(lua_State *L)
     ab_box *box = ab_box_of(L);
     luaL_Buffer b;
     luaL_buffinit(L, &b);
-    luaL_addstring(&b, "asyncbox: deadlock: nothing is left that could wake");
+    luaL_addstring(&b, "asyncbox: deadlock: nothing is left that could wake "
+                       "these tasks:");
     for (uint32_t slot = 1; slot <= box->slots; slot++) {
         lua_rawgeti(L, LUA_REGISTRYINDEX, box->tasks_ref);
         lua_rawgeti(L, -1, slot);

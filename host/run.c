@@ -27,7 +27,9 @@ static void look_at_main(ab_box *box)
         lua_pop(box->L, 1);
         return;
     }
-    if (box->stopped || task->flags & AB_TASK_TAKEN)
+    if (box->stopped) /* asked to: that it ends so is no news */
+        ab_task_taken(task);
+    if (task->flags & AB_TASK_TAKEN)
         lua_pop(box->L, 1);
     else
         report_lost(box, task);
@@ -74,9 +76,9 @@ static void look_at_interrupt(ab_box *box)
 /* One round; never waits unless `block`. */
 static void turn(ab_box *box, int block)
 {
-    look_at_interrupt(box);
     if (box->ready_first) {
         ab_sched_batch(box);
+        look_at_interrupt(box);
         if (box->main_ended)
             look_at_main(box);
         ab_sched_expire(box);
@@ -85,6 +87,9 @@ static void turn(ab_box *box, int block)
             ab_loop_poll(&box->loop);
         return;
     }
+    look_at_interrupt(box);
+    if (box->ready_first)
+        return;
     int64_t deadline = ab_sched_deadline(box);
     int external = box->external > 0;
     if (deadline < 0 && !external)

@@ -93,14 +93,32 @@ void ab_scope_leave(ab_scope *scope)
         scope_free(scope);
 }
 
+/* Takes the task out of its innermost scope; the object of the script's that
+ * handles it, if there is one, still holds it. */
+static void scope_drop(ab_task *task)
+{
+    ab_scope *scope = task->scope;
+    scope_detach(scope);
+    if (!scope->handled)
+        ab_scope_leave(scope);
+}
+
 void ab_scope_abandon(ab_task *task)
 {
-    while (task->scope->owner == task) {
-        ab_scope *scope = task->scope;
-        scope_detach(scope);
-        if (!scope->handled)
-            ab_scope_leave(scope);
-    }
+    while (task->scope->owner == task)
+        scope_drop(task);
+}
+
+void ab_scope_rewind(ab_task *task, const ab_scope *scope)
+{
+    if (task->scope == scope)
+        return;
+    for (const ab_scope *s = task->scope; s != scope; s = s->outer)
+        if (s->owner != task)
+            return;
+    while (task->scope != scope)
+        scope_drop(task);
+    ab_scope_update(task);
 }
 
 void ab_scope_join(ab_scope *scope)

@@ -38,6 +38,8 @@ typedef struct ab_scope {
     uint8_t shield;    /* cancellation from outside stops here */
     uint8_t fired;     /* cancelled by its own deadline */
     uint8_t left;      /* its owner has left it */
+    uint8_t ending;    /* its members were cancelled: what a cancelled task
+                          spawns in it is cancelled from the start */
     uint8_t handled;   /* an object of the script's will leave it; else it goes
                           with the task at the latest */
 } ab_scope;
@@ -53,6 +55,11 @@ void ab_scope_close_root(ab_box *box);
 /* Leaves: takes it out of its owner's chain, wherever it is there, and frees
  * it once no member is left. */
 void ab_scope_leave(ab_scope *scope);
+
+/* Leaves what the task has entered inside of `scope` and never left (a group
+ * that was not closed): the block that entered it has ended.  Nothing when the
+ * task is not in `scope`, which is only compared. */
+void ab_scope_rewind(ab_task *task, const ab_scope *scope);
 
 /* Cancels after ns; 0 or UV_ENOMEM. */
 int ab_scope_deadline(ab_scope *scope, int64_t ns);

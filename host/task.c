@@ -48,6 +48,8 @@ static void coroutine_keep(ab_box *box, lua_State *co)
 {
     if (box->spares >= AB_SPARES_MAX || ab_co_flags(co) & AB_CO_SEEN)
         return;
+    if (lua_gethook(co)) /* of an interrupt that came too late, or the script */
+        return;
     lua_pushthread(co);
     lua_xmove(co, box->L, 1);
     lua_rawseti(box->L, AB_STACK_SPARES, ++box->spares);
@@ -279,6 +281,22 @@ static int push_cancelled(lua_State *L)
     return 0;
 }
 
+static int push_yielded(lua_State *L)
+{
+    lua_pushliteral(L, "a C function yielded outside of a coroutine");
+    lua_setiuservalue(L, 1, 1);
+    return 0;
+}
+
+/* The outcome of the userdata on top of L is that memory ran out. */
+static void outcome_no_memory(lua_State *L, ab_task *task)
+{
+    lua_pushliteral(L, "not enough memory"); /* Lua holds this one: it is there */
+    lua_setiuservalue(L, -2, 1);
+    task->flags |= AB_TASK_FAILED;
+    task->flags &= (uint16_t)~AB_TASK_MULTI;
+}
+
 /* Calls a protected function on the userdata below n values on top of L (all
  * popped but the userdata); on failure the error becomes the outcome. */
 static void outcome_call(lua_State *L, ab_task *task, lua_CFunction fn, int n)
@@ -286,9 +304,7 @@ static void outcome_call(lua_State *L, ab_task *task, lua_CFunction fn, int n)
     int ud = lua_gettop(L) - n;
     if (!lua_checkstack(L, 4)) {
         lua_pop(L, n);
-        lua_pushinteger(L, UV_ENOMEM);
-        task->flags |= AB_TASK_FAILED;
-        lua_setiuservalue(L, ud, 1);
+        outcome_no_memory(L, task);
         return;
     }
     lua_pushcfunction(L, fn);
@@ -436,11 +452,10 @@ void ab_task_end(ab_task *task, lua_State *co, int status, int n)
     lua_State *L = box->L;
     lua_rawgeti(L, AB_STACK_TASKS, task->slot);
     int ud = lua_gettop(L);
-    if (status == LUA_OK) {
-        if (!lua_checkstack(L, n + 4)) {
-            lua_pop(co, n);
-            n = 0;
-        }
+    if (status == LUA_OK && !lua_checkstack(L, n + 4)) {
+        lua_pop(co, n); /* there is always room for one: these are results */
+        outcome_no_memory(L, task);
+    } else if (status == LUA_OK) {
         lua_xmove(co, L, n);
         if (task->flags & AB_TASK_FAILED)
             outcome_classify(L, box, task);
@@ -451,9 +466,8 @@ void ab_task_end(ab_task *task, lua_State *co, int status, int n)
         coroutine_keep(box, co);
     } else if (status == LUA_YIELD) {
         lua_pop(co, n);
-        lua_pushliteral(L, "a C function yielded outside of a coroutine");
-        lua_setiuservalue(L, ud, 1);
         task->flags |= AB_TASK_FAILED;
+        outcome_call(L, task, push_yielded, 0);
         lua_closethread(co, L);
     } else { /* the body itself failed: no memory */
         lua_xmove(co, L, 1);

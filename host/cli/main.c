@@ -48,8 +48,15 @@ static const char help_test[] =
     "usage: asyncbox test [BUSTED OPTIONS] [FILE OR FOLDER ...]\n"
     "\n"
     "Runs busted on asyncbox, so that a spec may wait: every *_spec.lua of\n"
-    "the folder spec, or of what is named. For busted's own options:\n"
-    "asyncbox test --help. Needs busted: apt install lua-busted.\n";
+    "the folder spec, or of what is named. Needs busted: apt install\n"
+    "lua-busted. Some of busted's options (busted --help has them all):\n"
+    "\n"
+    "  --filter=PATTERN    only the specs whose name matches the Lua pattern\n"
+    "  -t, --tags=TAGS     only the specs with these #tags\n"
+    "  -l, --list          the names of the specs, without running them\n"
+    "  -o, --output=NAME   plainTerminal, utfTerminal, TAP, junit, json\n"
+    "  --no-keep-going     stop at the first failure\n"
+    "  --shuffle           in random order\n";
 
 static int print_help(const char *command)
 {
@@ -109,8 +116,12 @@ static int dispatch(int argc, char **argv)
     const char *word = argc > 1 ? argv[1] : "";
     if (!strcmp(word, "run"))
         return run_command("run", argc, argv, 2);
-    if (!strcmp(word, "test"))
+    if (!strcmp(word, "test")) {
+        const char *next = argc > 2 ? argv[2] : "";
+        if (!strcmp(next, "--help") || !strcmp(next, "-h"))
+            return print_help("test"); /* busted's own is an error */
         return cli_test(argc, argv, 2);
+    }
     if (!strcmp(word, "help"))
         return print_help(argc > 2 ? argv[2] : NULL);
     return run_command(NULL, argc, argv, 1);
