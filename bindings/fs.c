@@ -1,0 +1,396 @@
+/* fs.c - files: read whole ones, open; fs.write is in fs_write.c.
+ *
+ * A call is one job in the thread pool: open, look, read and close together,
+ * because a round trip through the pool costs more than reading 100 KB does. */
+#include "fs.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* O_NONBLOCK: a FIFO must not hold a thread of the pool in open(2), and what
+ * cannot be read yet is polled by the loop. */
+enum { OPEN_FLAGS = O_NONBLOCK | O_NOCTTY };
+
+/* ---- what all of them share ---- */
+
+ab_fs_op *ab_fs_op_of(ab_fs_job *job)
+{
+    return ab_container(job, ab_fs_op, job);
+}
+
+const char *ab_fs_check_path(lua_State *L, int arg)
+{
+    size_t len;
+    const char *path = luaL_checklstring(L, arg, &len);
+    luaL_argcheck(L, strlen(path) == len, arg, "path contains a zero byte");
+    return path;
+}
+
+static void on_done(ab_fs_job *job, int status)
+{
+    ab_op_finish(&ab_fs_op_of(job)->op, status);
+}
+
+/* Step 3: the op with its copy of the path. */
+ab_fs_op *ab_fs_op_new(lua_State *L, const ab_op_type *type, const char *path,
+                       ab_grant_kind kind, int (*run)(ab_fs_job *))
+{
+    ab_fs_op *o = (ab_fs_op *)ab_op_new(L, type);
+    o->job.box = o->op.box;
+    o->job.fd = -1;
+    o->job.run = run;
+    o->job.done = on_done;
+    o->kind = kind;
+    size_t bytes = strlen(path) + 1;
+    o->path = ab_box_alloc(o->op.box, bytes);
+    if (!o->path)
+        ab_op_fail(L, &o->op, UV_ENOMEM, "path", path);
+    o->path_bytes = bytes;
+    memcpy(o->path, path, bytes);
+    return o;
+}
+
+/* Steps 4 and 5. */
+int ab_fs_op_start(lua_State *L, ab_fs_op *o)
+{
+    int err = ab_fs_start(&o->job);
+    if (err)
+        return ab_op_fail(L, &o->op, err, "path", o->path);
+    return ab_task_park(L, &o->op);
+}
+
+void ab_fs_op_cancel(ab_op *op) { ab_fs_stop(&((ab_fs_op *)op)->job); }
+
+void ab_fs_op_drop(ab_op *op)
+{
+    ab_fs_op *o = (ab_fs_op *)op;
+    if (o->job.fd >= 0)
+        close(o->job.fd);
+    o->job.fd = -1;
+    ab_box_free(op->box, o->path, o->path_bytes);
+}
+
+/* The first thing any push does. */
+void ab_fs_op_check(lua_State *L, ab_op *op)
+{
+    ab_fs_op *o = (ab_fs_op *)op;
+    if (op->status >= 0)
+        return;
+    if (op->status == ASYNCBOX_EDENIED)
+        ab_grants_denied_path(L, o->kind, op->type->name, o->path);
+    ab_error_path(L, op->status, op->type->name, o->path);
+}
+
+/* In the pool: opens and looks at what it is. */
+int ab_fs_op_open(ab_fs_op *o, int flags, int mode, struct stat *st)
+{
+    int fd =
+        ab_grants_open(&o->op.box->grants, o->path, flags | OPEN_FLAGS, mode);
+    if (fd < 0)
+        return fd;
+    o->job.fd = fd;
+    if (fstat(fd, st) < 0)
+        return uv_translate_sys_error(errno);
+    return S_ISDIR(st->st_mode) ? UV_EISDIR : 0;
+}
+
+/* ---- read ----
+ *
+ * The size is known in the pool only, and the box's allocator is for the
+ * loop's thread only.  A second round trip to allocate in between would cost
+ * small files twice the time, so the pool takes the buffer from malloc and
+ * books it in an account that may not pass what the box had left when the call
+ * began.  It is gone when the Lua string, which the box counts, is made. */
+
+typedef struct fs_account {
+    atomic_size_t bytes; /* held by buffers of fs.read */
+    int refs;            /* the module, each op */
+} fs_account;
+
+typedef struct read_op {
+    ab_fs_op base;
+    fs_account *account;
+    size_t budget;    /* account->bytes may not pass it */
+    size_t max_bytes; /* a larger file is an error */
+    char *data;       /* malloc's */
+    size_t len, cap;
+    int regular;
+} read_op;
+
+static void account_unref(fs_account *account)
+{
+    if (--account->refs == 0)
+        free(account);
+}
+
+/* In the pool: room for at least one byte more. */
+static int grow(read_op *r, size_t cap)
+{
+    size_t more = cap - r->cap;
+    size_t held = atomic_fetch_add(&r->account->bytes, more);
+    char *data = NULL;
+    if (cap > r->cap && held <= r->budget && more <= r->budget - held)
+        data = realloc(r->data, cap);
+    if (!data) {
+        atomic_fetch_sub(&r->account->bytes, more);
+        return UV_ENOMEM;
+    }
+    r->data = data;
+    r->cap = cap;
+    return 0;
+}
+
+/* One byte more than is expected, so that the end shows without growing. */
+static size_t first_size(const read_op *r, const struct stat *st)
+{
+    size_t size = 4096;
+    if (r->regular && st->st_size > 0)
+        size = (size_t)st->st_size + 1;
+    if (r->max_bytes < SIZE_MAX - 1 && size > r->max_bytes + 1)
+        size = r->max_bytes + 1;
+    return size;
+}
+
+static int read_on(ab_fs_job *job, read_op *r)
+{
+    for (;;) {
+        if (r->len > r->max_bytes)
+            return ASYNCBOX_ELIMIT;
+        if (r->len == r->cap) {
+            int err = grow(r, r->cap < 65536 ? 131072 : 2 * r->cap);
+            if (err)
+                return err;
+        }
+        if (!r->regular && ab_fs_ready(job->fd))
+            return UV_EAGAIN;
+        size_t room = r->cap - r->len;
+        ssize_t n = read(job->fd, r->data + r->len,
+                         room < (1 << 24) ? room : (1 << 24));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return uv_translate_sys_error(errno);
+        if (n == 0)
+            return 0;
+        r->len += (size_t)n;
+        if (atomic_load(&job->stop))
+            return UV_ECANCELED;
+    }
+}
+
+static int run_read(ab_fs_job *job)
+{
+    read_op *r = (read_op *)ab_fs_op_of(job);
+    if (job->fd < 0) {
+        struct stat st;
+        int err = ab_fs_op_open(&r->base, O_RDONLY, 0, &st);
+        if (err)
+            return err;
+        r->regular = S_ISREG(st.st_mode);
+        if (r->regular && st.st_size > 0 &&
+            (uintmax_t)st.st_size > r->max_bytes)
+            return ASYNCBOX_ELIMIT; /* need not be read to know */
+        err = grow(r, first_size(r, &st));
+        if (err)
+            return err;
+    }
+    int err = read_on(job, r);
+    if (err == UV_EAGAIN)
+        return err;
+    close(job->fd);
+    job->fd = -1;
+    return err;
+}
+
+static int push_read(lua_State *L, ab_op *op)
+{
+    read_op *r = (read_op *)op;
+    if (op->status == ASYNCBOX_ELIMIT) {
+        char message[96];
+        snprintf(message, sizeof message,
+                 "larger than the limit max = %zu bytes", r->max_bytes);
+        return ab_error_raise(
+            L, ASYNCBOX_ELIMIT,
+            &(ab_detail){op->type->name, message, "path", r->base.path});
+    }
+    ab_fs_op_check(L, op);
+    lua_pushlstring(L, r->data ? r->data : "", r->len);
+    return 1;
+}
+
+static void drop_read(ab_op *op)
+{
+    read_op *r = (read_op *)op;
+    ab_fs_op_drop(op);
+    free(r->data);
+    if (r->account) {
+        atomic_fetch_sub(&r->account->bytes, r->cap);
+        account_unref(r->account);
+    }
+}
+
+static const ab_op_type read_type = {
+    .name = "fs.read",
+    .size = sizeof(read_op),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_read,
+    .cancel = ab_fs_op_cancel,
+    .drop = drop_read,
+};
+
+static int l_read(lua_State *L)
+{
+    static const char *const known[] = {"max", NULL};
+    ab_task_check(L, "fs.read");
+    const char *path = ab_fs_check_path(L, 1);
+    ab_options_check(L, 2, "fs.read", known);
+    lua_Integer max =
+        ab_option_integer(L, 2, "max", LUA_MAXINTEGER, 0, LUA_MAXINTEGER);
+    ab_grants_check_path(L, AB_GRANT_READ, "fs.read", path);
+
+    fs_account **account = lua_touserdata(L, lua_upvalueindex(1));
+    read_op *r =
+        (read_op *)ab_fs_op_new(L, &read_type, path, AB_GRANT_READ, run_read);
+    const ab_limits *limits = &r->base.op.box->limits;
+    r->account = *account;
+    r->account->refs++;
+    r->budget = limits->cap_bytes == SIZE_MAX ? SIZE_MAX
+                : limits->cap_bytes > limits->used_bytes
+                    ? limits->cap_bytes - limits->used_bytes
+                    : 0;
+    r->max_bytes = max == LUA_MAXINTEGER ? SIZE_MAX : (size_t)max;
+    r->base.job.events = UV_READABLE;
+    return ab_fs_op_start(L, &r->base);
+}
+
+/* ---- open ---- */
+
+typedef struct open_op {
+    ab_fs_op base;
+    char mode[4];
+    ab_fs_opened opened;
+} open_op;
+
+/* "r", "w+b", ...: copies it without the b; 0 when it is none. */
+static int read_mode(const char *text, char mode[4])
+{
+    size_t n = 0;
+    if (*text == '\0' || !strchr("rwa", *text))
+        return 0;
+    mode[n++] = *text++;
+    for (int b = 0; *text; text++) {
+        if (*text == '+' && n == 1)
+            mode[n++] = '+';
+        else if (*text != 'b' || b++)
+            return 0;
+    }
+    mode[n] = '\0';
+    return 1;
+}
+
+static int open_flags(const char *mode)
+{
+    int flags = mode[1] == '+' ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY;
+    if (mode[0] == 'w')
+        flags |= O_CREAT | O_TRUNC;
+    if (mode[0] == 'a')
+        flags |= O_CREAT | O_APPEND;
+    return flags;
+}
+
+static int run_open(ab_fs_job *job)
+{
+    open_op *o = (open_op *)ab_fs_op_of(job);
+    struct stat st;
+    int err =
+        ab_fs_op_open(&o->base, open_flags(o->mode), AB_FS_PERMISSIONS, &st);
+    if (err)
+        return err;
+    o->opened.regular = S_ISREG(st.st_mode);
+    o->opened.size = (int64_t)st.st_size;
+    if (o->mode[0] == 'a' && o->mode[1] != '+')
+        o->opened.offset = o->opened.size;
+    return 0;
+}
+
+static int push_open(lua_State *L, ab_op *op)
+{
+    open_op *o = (open_op *)op;
+    ab_fs_op_check(L, op);
+    ab_fs_file_push(L, &o->base.job.fd, &o->opened, o->mode, o->base.path);
+    return 1;
+}
+
+static const ab_op_type open_type = {
+    .name = "fs.open",
+    .size = sizeof(open_op),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_open,
+    .cancel = ab_fs_op_cancel,
+    .drop = ab_fs_op_drop,
+};
+
+static int l_open(lua_State *L)
+{
+    char mode[4] = "";
+    ab_task_check(L, "fs.open");
+    const char *path = ab_fs_check_path(L, 1);
+    luaL_argcheck(L, read_mode(luaL_optstring(L, 2, "r"), mode), 2,
+                  "invalid mode (want r, w, a, r+, w+ or a+)");
+    int writes = mode[0] != 'r' || mode[1] == '+';
+    if (mode[0] == 'r' || mode[1] == '+')
+        ab_grants_check_path(L, AB_GRANT_READ, "fs.open", path);
+    if (writes)
+        ab_grants_check_path(L, AB_GRANT_WRITE, "fs.open", path);
+
+    open_op *o = (open_op *)ab_fs_op_new(
+        L, &open_type, path, writes ? AB_GRANT_WRITE : AB_GRANT_READ, run_open);
+    memcpy(o->mode, mode, sizeof mode);
+    return ab_fs_op_start(L, &o->base);
+}
+
+/* ---- the module ---- */
+
+static int account_gc(lua_State *L)
+{
+    fs_account **account = lua_touserdata(L, 1);
+    if (*account)
+        account_unref(*account);
+    *account = NULL;
+    return 0;
+}
+
+/* Pushes the account of this box; its closures keep it, scripts never see
+ * it. */
+static void push_account(lua_State *L)
+{
+    fs_account **account = lua_newuserdatauv(L, sizeof *account, 0);
+    *account = NULL;
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, account_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    *account = calloc(1, sizeof **account);
+    if (!*account)
+        luaL_error(L, "not enough memory");
+    (*account)->refs = 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"read", l_read},
+    {"write", ab_fs_write},
+    {"open", l_open},
+    {NULL, NULL},
+};
+
+int ab_open_fs(lua_State *L)
+{
+    luaL_newlibtable(L, functions);
+    push_account(L);
+    luaL_setfuncs(L, functions, 1);
+    return 1;
+}

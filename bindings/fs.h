@@ -1,0 +1,206 @@
+/* fs.h - what the parts of the fs module share; nobody else includes it.
+ *
+ *   fs.c         read, open; the module
+ *   fs_write.c   write
+ *   fs_job.c     one blocking call at a time in libuv's thread pool
+ *   fs_file.c    open files: their buffers and what runs on them
+ *   fs_method.c  the methods that scripts call on them
+ *   fs_format.c  "l", "L", "a", "n" and counts: from bytes to values */
+#ifndef AB_FS_H
+#define AB_FS_H
+
+#include "binding.h"
+#include <stdatomic.h>
+#include <uv.h>
+
+/* ---- fs_job.c ----
+ *
+ * A function that runs in the thread pool, and comes again when it says
+ * UV_EAGAIN: its descriptor (a FIFO, a terminal; always opened O_NONBLOCK) is
+ * not ready, so the loop polls it and no thread is held meanwhile.  Whatever a
+ * stuck FIFO does, the pool stays free and a box can close. */
+typedef struct ab_fs_job ab_fs_job;
+
+enum { AB_FS_IDLE, AB_FS_WORKING, AB_FS_POLLING, AB_FS_CLOSING };
+
+struct ab_fs_job {
+    union {
+        uv_work_t work;
+        uv_poll_t poll;
+    } uv; /* one at a time */
+    ab_box *box;
+    /* In the pool: touches no Lua and no allocator of the box.  0 or a code. */
+    int (*run)(ab_fs_job *job);
+    /* On the loop's thread, the last of a job: it may be started anew or freed.
+     * UV_ECANCELED: it was stopped, perhaps before it ever ran. */
+    void (*done)(ab_fs_job *job, int status);
+    int fd;          /* what to poll, -1: nothing yet */
+    int events;      /* UV_READABLE or UV_WRITABLE */
+    int status;      /* what run gave */
+    int state;       /* AB_FS_IDLE ... */
+    atomic_int stop; /* run may look at it between two calls */
+};
+
+/* 0 or a code; then done is not called. */
+int ab_fs_start(ab_fs_job *job);
+/* Nobody waits for it any more: done comes as soon as can be. */
+void ab_fs_stop(ab_fs_job *job);
+
+/* In the pool: is a descriptor that may block ready to be read?  0 or
+ * UV_EAGAIN.  (A FIFO that nobody has opened yet reads as ended else.) */
+int ab_fs_ready(int fd);
+/* In the pool: writes all, from *done on, at offset `at` (-1: at the file's
+ * own); UV_EAGAIN leaves *done where it stopped. */
+int ab_fs_write_all(ab_fs_job *job, int fd, const char *data, size_t bytes,
+                    size_t *done, int64_t at);
+
+/* ---- fs.c: ops of one job, on a path ---- */
+
+enum { AB_FS_PERMISSIONS = 0666 }; /* of new files, before the umask */
+
+typedef struct ab_fs_op {
+    ab_op op;
+    ab_fs_job job; /* job.fd: closed with the op */
+    char *path;
+    size_t path_bytes;
+    ab_grant_kind kind;
+} ab_fs_op;
+
+ab_fs_op *ab_fs_op_of(ab_fs_job *job);
+/* A path as an argument: raises when it holds a zero byte. */
+const char *ab_fs_check_path(lua_State *L, int arg);
+/* Step 3.  type->size may be larger; `run` works on ab_fs_op_of(job). */
+ab_fs_op *ab_fs_op_new(lua_State *L, const ab_op_type *type, const char *path,
+                       ab_grant_kind kind, int (*run)(ab_fs_job *));
+/* Steps 4 and 5. */
+int ab_fs_op_start(lua_State *L, ab_fs_op *o);
+/* The first thing that push does: raises when it failed. */
+void ab_fs_op_check(lua_State *L, ab_op *op);
+void ab_fs_op_cancel(ab_op *op);
+void ab_fs_op_drop(ab_op *op);
+/* In the pool: opens the path as job.fd and looks at what it is.  0 or a code;
+ * a folder is UV_EISDIR. */
+struct stat;
+int ab_fs_op_open(ab_fs_op *o, int flags, int mode, struct stat *st);
+
+int ab_fs_write(lua_State *L);
+
+/* ---- fs_format.c ---- */
+
+enum { AB_FS_FORMATS = 8 };
+
+typedef struct ab_fs_format {
+    char kind;    /* 'l', 'L', 'a', 'n', or '#': a count */
+    size_t bytes; /* '#' */
+} ab_fs_format;
+
+/* How far a call of read has come with the bytes in a buffer. */
+typedef struct ab_fs_scan {
+    ab_fs_format formats[AB_FS_FORMATS];
+    size_t from[AB_FS_FORMATS], len[AB_FS_FORMATS]; /* what each one took */
+    int count;                                      /* formats */
+    int at;      /* formats that are settled */
+    int failed;  /* the one at `at` - 1 found nothing: nil, and the last */
+    size_t pos;  /* bytes taken */
+    size_t seen; /* bytes looked through for a newline */
+} ab_fs_scan;
+
+/* Reads the formats from first up to the top of the stack; none is "l". */
+void ab_fs_scan_init(lua_State *L, ab_fs_scan *scan, int first);
+/* Goes on with the bytes there are (from where the scan began).  `ended`: no
+ * more will come.  1: all is settled; 0: at least *want more bytes are needed
+ * (SIZE_MAX: all there are). */
+int ab_fs_scan_run(ab_fs_scan *scan, const char *bytes, size_t len, int ended,
+                   size_t *want);
+/* Pushes the values; gives their number.  scan->pos bytes are taken then. */
+int ab_fs_scan_push(lua_State *L, ab_fs_scan *scan, const char *bytes);
+
+/* ---- fs_file.c ----
+ *
+ * An open file.  Jobs belong to the file and not to the task that waits: they
+ * read into and write out of the file's own buffers, so a cancelled wait loses
+ * nothing, and the descriptor lives until the job that uses it is over.  The
+ * memory goes when the Lua object, the waiting op and the job have let go. */
+typedef struct ab_fs_file {
+    ab_fs_job job;
+    ab_box *box;
+    int refs; /* the Lua object, the op that waits, the job that runs */
+    int fd;   /* -1: closed */
+    unsigned readable : 1, writable : 1, append : 1;
+    unsigned regular : 1; /* else bytes come when they come */
+    unsigned written : 1; /* close(2) may have something to say */
+    unsigned running : 1; /* a job runs: buffers and fd are its own */
+    unsigned ended : 1;   /* the last fill found the end, not told yet */
+    unsigned closing : 1; /* to be closed once it is idle */
+    int error;            /* of a job nobody waited for; told to the next */
+    ab_op *waiter;        /* at most one */
+    int64_t offset; /* in the file, of the next byte to fetch or to store */
+    int64_t size;   /* when it was last looked at: how much to fetch */
+    char *in;       /* read buffer: in[in_pos .. in_len) is unread */
+    size_t in_cap, in_pos, in_len;
+    size_t ahead; /* how much to fetch at least: doubles */
+    char *out;    /* write buffer: out[0 .. out_len) is unwritten */
+    size_t out_cap, out_len;
+    /* what the running job was given, and what it found: nothing else of the
+     * file is written to in the pool */
+    size_t job_want;
+    size_t job_got;
+    int job_ended;
+    int64_t job_offset;
+    int64_t job_size;
+    char *path;
+    size_t path_bytes;
+} ab_fs_file;
+
+extern const ab_class ab_fs_class; /* its object is one ab_fs_file pointer */
+
+/* What fs.open found. */
+typedef struct ab_fs_opened {
+    int regular;
+    int64_t offset, size;
+} ab_fs_opened;
+
+/* Pushes the object of a file that is open already.  mode as fs.open's,
+ * checked.  Takes *fd over and makes it -1; when it raises before, it stays the
+ * caller's. */
+void ab_fs_file_push(lua_State *L, int *fd, const ab_fs_opened *opened,
+                     const char *mode, const char *path);
+
+typedef enum ab_fs_want {
+    AB_FS_WANT_IDLE,  /* until the job nobody waits for is over */
+    AB_FS_WANT_READ,  /* until the scan is settled */
+    AB_FS_WANT_FLUSH, /* until the write buffer is empty */
+    AB_FS_WANT_END,   /* until the size is known */
+    AB_FS_WANT_CLOSE  /* until it is flushed and closed */
+} ab_fs_want;
+
+/* The op of everything that waits for a file. */
+typedef struct ab_fs_wait {
+    ab_op op;
+    ab_fs_file *file;
+    ab_fs_want want;
+    int asked;       /* END, CLOSE: the job was started */
+    ab_fs_scan scan; /* READ */
+} ab_fs_wait;
+
+/* Makes `wait`, new, the file's waiter and gets going: step 4.  0, or a code
+ * when nothing was started.  Only when there is something to wait for. */
+int ab_fs_file_wait(ab_fs_file *file, ab_fs_wait *wait, ab_fs_want want);
+/* hooks of ab_op_type */
+void ab_fs_wait_cancel(ab_op *op);
+void ab_fs_wait_drop(ab_op *op);
+
+/* Settles a scan with what is in the buffer: 1, or 0 and how much more is
+ * wanted.  No job may run. */
+int ab_fs_file_scan(ab_fs_file *file, ab_fs_scan *scan, size_t *want);
+/* Room for `bytes` more in the write buffer.  0 or UV_ENOMEM. */
+int ab_fs_file_reserve(ab_fs_file *file, size_t bytes);
+/* Forgets what was read ahead: the offset is then that of the next byte the
+ * script would read. */
+void ab_fs_file_rewind(ab_fs_file *file);
+/* Closes without waiting: at once, or when the running job is over.  What is
+ * unwritten is written first, on this thread. */
+void ab_fs_file_release(ab_fs_file *file);
+void ab_fs_file_unref(ab_fs_file *file);
+
+#endif

@@ -1,0 +1,450 @@
+/* fs_method.c - the methods of open files, as scripts call them.
+ *
+ * Each looks first whether the buffers will do; only then it waits.  A job that
+ * a cancelled wait left behind is waited for, and the method starts over. */
+#include "fs.h"
+#include <string.h>
+
+/* Up to here writes are only gathered. */
+#define GATHER ((size_t)256 << 10)
+
+static ab_fs_file *self_of(lua_State *L)
+{
+    ab_fs_file *file = *(ab_fs_file **)ab_self(L, &ab_fs_class);
+    if (!file) /* a finalizer of the script got hold of it */
+        luaL_error(L, "attempt to use a file that was collected");
+    return file;
+}
+
+static int fail(lua_State *L, const ab_fs_file *file, int code, const char *op,
+                const char *message)
+{
+    return ab_error_raise(L, code,
+                          &(ab_detail){op, message, "path", file->path});
+}
+
+static int is_closed(const ab_fs_file *file)
+{
+    return file->closing || file->fd < 0;
+}
+
+/* Steps 1 and 2 of every method: may it wait, is the file free? */
+static void enter(lua_State *L, ab_fs_file *file, const char *op)
+{
+    ab_task_check(L, op);
+    if (is_closed(file))
+        fail(L, file, ASYNCBOX_ECLOSED, op, "the file is closed");
+    if (file->waiter)
+        fail(L, file, UV_EBUSY, op, "another task is using this file");
+    if (file->error && !file->running) {
+        int code = file->error;
+        file->error = 0;
+        fail(L, file, code, op, NULL);
+    }
+}
+
+/* Steps 3 to 5.  k: goes on there. */
+static int wait_for(lua_State *L, ab_fs_file *file, const ab_op_type *type,
+                    ab_fs_want want, const ab_fs_scan *scan, lua_KFunction k)
+{
+    ab_fs_wait *wait = (ab_fs_wait *)ab_op_new(L, type);
+    if (scan)
+        wait->scan = *scan;
+    int err = ab_fs_file_wait(file, wait, want);
+    if (err)
+        return ab_op_fail(L, &wait->op, err, "path", file->path);
+    return ab_task_parkk(L, &wait->op, 0, k);
+}
+
+/* The first thing any push does: the file is free again. */
+static ab_fs_file *take(lua_State *L, ab_op *op)
+{
+    ab_fs_wait *wait = (ab_fs_wait *)op;
+    ab_fs_file *file = wait->file;
+    if (file->waiter == op)
+        file->waiter = NULL;
+    if (op->status < 0)
+        fail(L, file, op->status, op->type->name, NULL);
+    return file;
+}
+
+/* ---- read, lines ---- */
+
+static int take_scan(lua_State *L, ab_fs_file *file, ab_fs_scan *scan)
+{
+    const char *from = file->in ? file->in + file->in_pos : NULL;
+    int n = ab_fs_scan_push(L, scan, from);
+    file->in_pos += scan->pos;
+    return n;
+}
+
+static int push_read(lua_State *L, ab_op *op)
+{
+    ab_fs_wait *wait = (ab_fs_wait *)op;
+    ab_fs_file *file = take(L, op);
+    if (wait->want == AB_FS_WANT_IDLE)
+        return 0;
+    return take_scan(L, file, &wait->scan);
+}
+
+static int read_with(lua_State *L, ab_fs_file *file, const ab_op_type *type,
+                     int first, lua_KFunction again)
+{
+    ab_fs_scan scan;
+    size_t want;
+    enter(L, file, type->name);
+    ab_fs_scan_init(L, &scan, first);
+    if (!file->readable)
+        return fail(L, file, UV_EBADF, type->name,
+                    "the file is not open for reading");
+    if (file->running)
+        return wait_for(L, file, type, AB_FS_WANT_IDLE, NULL, again);
+    if (!file->out_len && ab_fs_file_scan(file, &scan, &want))
+        return take_scan(L, file, &scan);
+    return wait_for(L, file, type, AB_FS_WANT_READ, &scan, NULL);
+}
+
+static const ab_op_type read_type = {
+    .name = "file:read",
+    .size = sizeof(ab_fs_wait),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_read,
+    .cancel = ab_fs_wait_cancel,
+    .drop = ab_fs_wait_drop,
+};
+
+static int l_read(lua_State *L);
+
+static int read_again(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    return l_read(L);
+}
+
+static int l_read(lua_State *L)
+{
+    return read_with(L, self_of(L), &read_type, 2, read_again);
+}
+
+static const ab_op_type lines_type = {
+    .name = "file:lines",
+    .size = sizeof(ab_fs_wait),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_read,
+    .cancel = ab_fs_wait_cancel,
+    .drop = ab_fs_wait_drop,
+};
+
+/* Upvalues: the file, how many formats, the formats. */
+static int l_next_line(lua_State *L);
+
+static int next_line_again(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    return l_next_line(L);
+}
+
+static int l_next_line(lua_State *L)
+{
+    int n = (int)lua_tointeger(L, lua_upvalueindex(2));
+    lua_settop(L, 0);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    for (int i = 1; i <= n; i++)
+        lua_pushvalue(L, lua_upvalueindex(2 + i));
+    ab_fs_file **object = ab_object_test(L, 1, &ab_fs_class);
+    if (!object || !*object)
+        return luaL_error(L, "attempt to use a file that was collected");
+    return read_with(L, *object, &lines_type, 2, next_line_again);
+}
+
+static int l_lines(lua_State *L)
+{
+    ab_fs_file *file = self_of(L);
+    ab_fs_scan scan;
+    int n = lua_gettop(L) - 1;
+    if (is_closed(file))
+        return fail(L, file, ASYNCBOX_ECLOSED, "file:lines",
+                    "the file is closed");
+    ab_fs_scan_init(L, &scan, 2); /* bad formats are told here */
+    lua_pushvalue(L, 1);
+    lua_pushinteger(L, n);
+    lua_rotate(L, 2, 2);
+    lua_pushcclosure(L, l_next_line, 2 + n);
+    return 1;
+}
+
+/* ---- write, flush ---- */
+
+static int push_self(lua_State *L, ab_op *op)
+{
+    ab_fs_wait *wait = (ab_fs_wait *)op;
+    take(L, op);
+    if (wait->want == AB_FS_WANT_IDLE)
+        return 0;
+    lua_pushvalue(L, 1);
+    return 1;
+}
+
+static const ab_op_type write_type = {
+    .name = "file:write",
+    .size = sizeof(ab_fs_wait),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_self,
+    .cancel = ab_fs_wait_cancel,
+    .drop = ab_fs_wait_drop,
+};
+
+static int l_write(lua_State *L);
+
+static int write_again(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    return l_write(L);
+}
+
+static int l_write(lua_State *L)
+{
+    ab_fs_file *file = self_of(L);
+    int top = lua_gettop(L);
+    size_t total = 0, len;
+    enter(L, file, write_type.name);
+    for (int arg = 2; arg <= top; arg++) {
+        luaL_checklstring(L, arg, &len);
+        total += len;
+    }
+    if (!file->writable)
+        return fail(L, file, UV_EBADF, write_type.name,
+                    "the file is not open for writing");
+    if (file->running)
+        return wait_for(L, file, &write_type, AB_FS_WANT_IDLE, NULL,
+                        write_again);
+    ab_fs_file_rewind(file);
+    if (ab_fs_file_reserve(file, total))
+        return fail(L, file, UV_ENOMEM, write_type.name, NULL);
+    for (int arg = 2; arg <= top; arg++) {
+        const char *bytes = lua_tolstring(L, arg, &len);
+        memcpy(file->out + file->out_len, bytes, len);
+        file->out_len += len;
+    }
+    /* Whoever reads a pipe or a terminal waits for what is written. */
+    if (file->out_len == 0 || (file->regular && file->out_len < GATHER)) {
+        lua_settop(L, 1);
+        return 1;
+    }
+    return wait_for(L, file, &write_type, AB_FS_WANT_FLUSH, NULL, NULL);
+}
+
+static const ab_op_type flush_type = {
+    .name = "file:flush",
+    .size = sizeof(ab_fs_wait),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_self,
+    .cancel = ab_fs_wait_cancel,
+    .drop = ab_fs_wait_drop,
+};
+
+static int l_flush(lua_State *L);
+
+static int flush_again(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    return l_flush(L);
+}
+
+static int l_flush(lua_State *L)
+{
+    ab_fs_file *file = self_of(L);
+    enter(L, file, flush_type.name);
+    lua_settop(L, 1);
+    if (file->running)
+        return wait_for(L, file, &flush_type, AB_FS_WANT_IDLE, NULL,
+                        flush_again);
+    if (file->out_len == 0)
+        return 1;
+    return wait_for(L, file, &flush_type, AB_FS_WANT_FLUSH, NULL, NULL);
+}
+
+/* ---- seek ---- */
+
+static int seek_to(lua_State *L, ab_fs_file *file, int64_t base)
+{
+    lua_Integer by = lua_tointeger(L, 3);
+    if ((by > 0 && base > INT64_MAX - by) || base + by < 0)
+        return fail(L, file, UV_EINVAL, "file:seek",
+                    "the position would be before the start or too far");
+    int64_t to = base + by, start = file->offset - (int64_t)file->in_len;
+    if (file->in_len && to >= start && to <= file->offset) {
+        file->in_pos = (size_t)(to - start); /* what was read ahead serves */
+        if (to < file->offset)
+            file->ended = 0;
+    } else {
+        file->in_pos = file->in_len = 0;
+        file->ended = 0;
+        file->offset = to;
+    }
+    lua_pushinteger(L, (lua_Integer)to);
+    return 1;
+}
+
+static int push_seek(lua_State *L, ab_op *op)
+{
+    ab_fs_wait *wait = (ab_fs_wait *)op;
+    ab_fs_file *file = take(L, op);
+    if (wait->want != AB_FS_WANT_END)
+        return 0; /* starts over */
+    return seek_to(L, file, file->size);
+}
+
+static const ab_op_type seek_type = {
+    .name = "file:seek",
+    .size = sizeof(ab_fs_wait),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_seek,
+    .cancel = ab_fs_wait_cancel,
+    .drop = ab_fs_wait_drop,
+};
+
+static int l_seek(lua_State *L);
+
+static int seek_again(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    return l_seek(L);
+}
+
+static int l_seek(lua_State *L)
+{
+    static const char *const names[] = {"set", "cur", "end", NULL};
+    ab_fs_file *file = self_of(L);
+    enter(L, file, seek_type.name);
+    int whence = luaL_checkoption(L, 2, "cur", names);
+    lua_Integer by = luaL_optinteger(L, 3, 0);
+    lua_settop(L, 2);
+    lua_pushinteger(L, by);
+    if (!file->regular)
+        return fail(L, file, UV_ESPIPE, seek_type.name, NULL);
+    if (file->running)
+        return wait_for(L, file, &seek_type, AB_FS_WANT_IDLE, NULL, seek_again);
+    if (whence == 2) /* what is gathered is written on the way */
+        return wait_for(L, file, &seek_type, AB_FS_WANT_END, NULL, NULL);
+    if (file->out_len)
+        return wait_for(L, file, &seek_type, AB_FS_WANT_FLUSH, NULL,
+                        seek_again);
+    int64_t here = file->offset - (int64_t)(file->in_len - file->in_pos);
+    return seek_to(L, file, whence == 0 ? 0 : here);
+}
+
+/* ---- close ---- */
+
+static int push_close(lua_State *L, ab_op *op)
+{
+    ab_fs_wait *wait = (ab_fs_wait *)op;
+    ab_fs_file *file = take(L, op);
+    if (wait->want == AB_FS_WANT_IDLE)
+        return 0;
+    ab_fs_file_release(file); /* the buffers */
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static const ab_op_type close_type = {
+    .name = "file:close",
+    .size = sizeof(ab_fs_wait),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_close,
+    .cancel = ab_fs_wait_cancel,
+    .drop = ab_fs_wait_drop,
+};
+
+static int l_close(lua_State *L);
+
+static int close_again(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    return l_close(L);
+}
+
+static int l_close(lua_State *L)
+{
+    ab_fs_file *file = self_of(L);
+    lua_settop(L, 1);
+    if (!is_closed(file)) {
+        if (file->waiter)
+            return fail(L, file, UV_EBUSY, close_type.name,
+                        "another task is using this file");
+        /* Closing what was only read has nothing to say and takes no time. */
+        if (file->running || file->out_len || file->written) {
+            enter(L, file, close_type.name);
+            if (file->running)
+                return wait_for(L, file, &close_type, AB_FS_WANT_IDLE, NULL,
+                                close_again);
+            return wait_for(L, file, &close_type, AB_FS_WANT_CLOSE, NULL, NULL);
+        }
+        ab_fs_file_release(file);
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* May this function wait, or would ab_task_check raise? */
+static int may_wait(lua_State *L)
+{
+    const ab_box *box = ab_box_of(L);
+    const ab_task *task = box->current;
+    return task && !box->closing && L == box->running &&
+           task->state == AB_TASK_RUNNING && lua_isyieldable(L) &&
+           !(box->nest && box->nest->blocked) &&
+           !(task->flags & AB_TASK_INTERRUPT);
+}
+
+/* The end of a `<close>` variable: waits as close does where it may.  In a
+ * cancelled task or a closing box it may not; at most what GATHER holds is
+ * written on the spot then, so nothing that was written is lost. */
+static int l_close_variable(lua_State *L)
+{
+    ab_fs_file *file = self_of(L);
+    if (is_closed(file))
+        return 0;
+    int failing = !lua_isnoneornil(L, 2);
+    if (!failing && !file->waiter && may_wait(L))
+        return l_close(L);
+    ab_fs_file_release(file);
+    return 0;
+}
+
+static int l_gc(lua_State *L)
+{
+    ab_fs_file **object = ab_self(L, &ab_fs_class);
+    ab_fs_file *file = *object;
+    if (file) {
+        *object = NULL;
+        ab_fs_file_release(file);
+        ab_fs_file_unref(file);
+    }
+    return 0;
+}
+
+static int l_tostring(lua_State *L)
+{
+    const ab_fs_file *file = self_of(L);
+    if (is_closed(file))
+        lua_pushliteral(L, "file (closed)");
+    else
+        lua_pushfstring(L, "file (%s)", file->path);
+    return 1;
+}
+
+static const luaL_Reg methods[] = {
+    {"read", l_read}, {"write", l_write}, {"lines", l_lines},
+    {"seek", l_seek}, {"flush", l_flush}, {"close", l_close},
+    {NULL, NULL},
+};
+
+static const luaL_Reg metas[] = {
+    {"__gc", l_gc},
+    {"__close", l_close_variable},
+    {"__tostring", l_tostring},
+    {NULL, NULL},
+};
+
+const ab_class ab_fs_class = {"File", methods, metas};

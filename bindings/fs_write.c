@@ -1,0 +1,200 @@
+/* fs_write.c - fs.write: whole files, in place or replaced at one stroke. */
+#include "fs.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct write_op {
+    ab_fs_op base;
+    char *data; /* a copy: the op may outlive the Lua string */
+    size_t len, done;
+    int append;
+    int mode; /* -1: not given */
+} write_op;
+
+/* In the pool.  The error of close(2) counts: a full disk or quota may show
+ * only here. */
+static int close_file(ab_fs_job *job)
+{
+    int err = close(job->fd) < 0 && errno != EINTR
+                  ? uv_translate_sys_error(errno)
+                  : 0;
+    job->fd = -1;
+    return err;
+}
+
+static int run_write(ab_fs_job *job)
+{
+    write_op *w = (write_op *)ab_fs_op_of(job);
+    if (job->fd < 0) {
+        struct stat st;
+        int err = ab_fs_op_open(
+            &w->base, O_WRONLY | O_CREAT | (w->append ? O_APPEND : O_TRUNC),
+            w->mode < 0 ? AB_FS_PERMISSIONS : w->mode, &st);
+        if (err)
+            return err;
+    }
+    int err = ab_fs_write_all(job, job->fd, w->data, w->len, &w->done, -1);
+    if (err)
+        return err; /* the fd: ab_fs_op_drop's, or the next turn's */
+    return close_file(job);
+}
+
+/* The folder and the name to replace.  A symlink is written through, as an
+ * ordinary write does: the file that it names is replaced, not the link.  What
+ * is neither file nor link (a device, say) is not replaced at all. */
+static int open_target(write_op *w, char leaf[AB_LEAF_MAX], int *mode)
+{
+    const ab_grants *grants = &w->base.op.box->grants;
+    struct stat st;
+    int dir = ab_grants_open_parent(grants, AB_GRANT_WRITE, w->base.path, leaf);
+    if (dir < 0)
+        return dir;
+    int there = fstatat(dir, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    if (there && S_ISLNK(st.st_mode)) {
+        char *real = realpath(w->base.path, NULL);
+        int err = real ? 0 : uv_translate_sys_error(errno);
+        close(dir);
+        dir = real ? ab_grants_open_parent(grants, AB_GRANT_WRITE, real, leaf)
+                   : err;
+        free(real);
+        if (dir < 0)
+            return dir;
+        there = fstatat(dir, leaf, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    }
+    if (there && !S_ISREG(st.st_mode)) {
+        close(dir);
+        return S_ISDIR(st.st_mode) ? UV_EISDIR : UV_EINVAL;
+    }
+    *mode = there ? (int)(st.st_mode & 07777) : -1;
+    return dir;
+}
+
+/* A new file beside the target, which no one else makes at the same time. */
+static int make_temporary(int dir, char name[AB_LEAF_MAX], int mode)
+{
+    for (int i = 0; i < 100; i++) {
+        unsigned char id[8];
+        int err = uv_random(NULL, NULL, id, sizeof id, 0, NULL);
+        if (err)
+            return err;
+        int n = snprintf(name, AB_LEAF_MAX, ".asyncbox-");
+        for (size_t k = 0; k < sizeof id; k++)
+            n += snprintf(name + n, AB_LEAF_MAX - (size_t)n, "%02x", id[k]);
+        int fd =
+            openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        if (fd >= 0)
+            return fd;
+        if (errno != EEXIST)
+            return uv_translate_sys_error(errno);
+    }
+    return UV_EEXIST;
+}
+
+static int sync_fd(int fd)
+{
+    /* Not every file system can, and not every folder may be. */
+    if (fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP && errno != EBADF)
+        return uv_translate_sys_error(errno);
+    return 0;
+}
+
+static int fill_temporary(write_op *w, int keep_mode)
+{
+    int fd = w->base.job.fd;
+    int err = ab_fs_write_all(&w->base.job, fd, w->data, w->len, &w->done, -1);
+    if (!err && w->mode < 0 && keep_mode >= 0 &&
+        fchmod(fd, (mode_t)keep_mode) < 0)
+        err = uv_translate_sys_error(errno);
+    if (!err)
+        err = sync_fd(fd);
+    int close_err = close_file(&w->base.job);
+    return err ? err : close_err;
+}
+
+/* At any moment, also if the machine stops, the name means the old bytes or the
+ * new ones. */
+static int run_write_atomic(ab_fs_job *job)
+{
+    write_op *w = (write_op *)ab_fs_op_of(job);
+    char leaf[AB_LEAF_MAX], temporary[AB_LEAF_MAX];
+    int keep_mode = -1;
+    int dir = open_target(w, leaf, &keep_mode);
+    if (dir < 0)
+        return dir;
+    int fd = make_temporary(dir, temporary,
+                            w->mode < 0 ? AB_FS_PERMISSIONS : w->mode);
+    int err = fd < 0 ? fd : 0;
+    if (!err) {
+        job->fd = fd;
+        err = fill_temporary(w, keep_mode);
+        if (!err && atomic_load(&job->stop))
+            err = UV_ECANCELED;
+        if (!err && renameat(dir, temporary, dir, leaf) < 0)
+            err = uv_translate_sys_error(errno);
+        if (err)
+            unlinkat(dir, temporary, 0);
+        else
+            err = sync_fd(dir);
+    }
+    close(dir);
+    return err;
+}
+
+static int push_write(lua_State *L, ab_op *op)
+{
+    ab_fs_op_check(L, op);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static void drop_write(ab_op *op)
+{
+    write_op *w = (write_op *)op;
+    ab_fs_op_drop(op);
+    ab_box_free(op->box, w->data, w->len);
+}
+
+static const ab_op_type write_type = {
+    .name = "fs.write",
+    .size = sizeof(write_op),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_write,
+    .cancel = ab_fs_op_cancel,
+    .drop = drop_write,
+};
+
+int ab_fs_write(lua_State *L)
+{
+    static const char *const known[] = {"append", "atomic", "mode", NULL};
+    ab_task_check(L, "fs.write");
+    const char *path = ab_fs_check_path(L, 1);
+    size_t len;
+    const char *data = luaL_checklstring(L, 2, &len);
+    ab_options_check(L, 3, "fs.write", known);
+    int append = ab_option_boolean(L, 3, "append", 0);
+    int atomic = ab_option_boolean(L, 3, "atomic", 0);
+    int mode = (int)ab_option_integer(L, 3, "mode", -1, 0, 07777);
+    if (append && atomic)
+        return luaL_error(L, "fs.write: append and atomic exclude each other");
+    ab_grants_check_path(L, AB_GRANT_WRITE, "fs.write", path);
+
+    write_op *w =
+        (write_op *)ab_fs_op_new(L, &write_type, path, AB_GRANT_WRITE,
+                                 atomic ? run_write_atomic : run_write);
+    if (len) {
+        w->data = ab_box_alloc(w->base.op.box, len);
+        if (!w->data)
+            return ab_op_fail(L, &w->base.op, UV_ENOMEM, "path", path);
+        w->len = len;
+        memcpy(w->data, data, len);
+    }
+    w->append = append;
+    w->mode = mode;
+    w->base.job.events = UV_WRITABLE;
+    return ab_fs_op_start(L, &w->base);
+}

@@ -1,0 +1,266 @@
+/* fs_spec.c - files and the life of a box: closed at every moment with file
+ * calls pending, and memory refused at every allocation.  Nothing may be left:
+ * no op, no handle, no descriptor, no byte. */
+#include "asyncbox.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static int failures, checks;
+
+static void check(int ok, const char *what, int line)
+{
+    checks++;
+    if (ok)
+        return;
+    failures++;
+    printf("fs_spec.c:%d: failed: %s\n", line, what);
+}
+#define CHECK(e) check((e) ? 1 : 0, #e, __LINE__)
+
+static char top[64];
+
+/* ---- an allocator that counts and refuses ---- */
+
+static size_t blocks, bytes_held;
+static long calls, refuse_at; /* refuse_at 0: never */
+
+static void *count_alloc(void *arg, void *block, size_t old_bytes,
+                         size_t new_bytes)
+{
+    (void)arg;
+    if (new_bytes == 0) {
+        if (block) {
+            blocks--;
+            bytes_held -= old_bytes;
+        }
+        free(block);
+        return NULL;
+    }
+    if (++calls == refuse_at)
+        return NULL;
+    void *result = realloc(block, new_bytes);
+    if (result) {
+        blocks += block ? 0 : 1;
+        bytes_held += new_bytes - (block ? old_bytes : 0);
+    }
+    return result;
+}
+
+/* Temporary files of atomic writes that somebody forgot. */
+static int count_temporaries(void)
+{
+    int n = 0;
+    DIR *dir = opendir(top);
+    if (!dir)
+        return -1;
+    for (struct dirent *e; (e = readdir(dir));)
+        n += strncmp(e->d_name, ".asyncbox-", 10) == 0;
+    closedir(dir);
+    return n;
+}
+
+static int count_fds(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir)
+        return 0;
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+static void quiet(void *arg, const char *text, size_t bytes)
+{
+    (void)arg, (void)text, (void)bytes;
+}
+
+static asyncbox *make_box(const char *code, int sandbox)
+{
+    asyncbox *box = NULL;
+    asyncbox_config config;
+    asyncbox_config_init(&config);
+    config.sandbox = sandbox;
+    config.alloc = count_alloc;
+    config.report = quiet;
+    const char *argv[] = {"spec", top};
+    if (asyncbox_new(&config, &box) < 0)
+        return NULL;
+    if (sandbox)
+        asyncbox_allow(box, "write", top);
+    if (asyncbox_spawn_string(box, code, strlen(code), "=spec", 2, argv) < 0) {
+        asyncbox_free(box);
+        return NULL;
+    }
+    return box;
+}
+
+static void pause_us(long us)
+{
+    nanosleep(&(struct timespec){0, us * 1000}, NULL);
+}
+
+/* ---- closed while pending ---- */
+
+static const char everything[] =
+    "local async = require 'asyncbox'\n"
+    "local fs, spawn = async.fs, async.spawn\n"
+    "local dir = ...\n"
+    "fs.write(dir .. '/big', ('x\\n'):rep(1000000))\n"
+    "for i = 1, 6 do\n"
+    "  spawn(fs.read, dir .. '/fifo')\n"
+    "  spawn(fs.read, dir .. '/big')\n"
+    "  spawn(fs.write, dir .. '/w' .. i, ('w'):rep(300000))\n"
+    "  spawn(fs.write, dir .. '/a' .. i, 'a', {atomic = true})\n"
+    "  spawn(function()\n"
+    "    local f <close> = fs.open(dir .. '/fifo')\n"
+    "    f:read()\n"
+    "  end)\n"
+    "  spawn(function()\n"
+    "    local f = fs.open(dir .. '/big')\n"
+    "    for line in f:lines() do f:seek('cur', 60000) end\n"
+    "    f:close()\n"
+    "  end)\n"
+    "  spawn(function()\n"
+    "    local f <close> = fs.open(dir .. '/o' .. i, 'w+')\n"
+    "    for j = 1, 20 do f:write(('y'):rep(50000)) f:seek('end') end\n"
+    "    f:flush()\n"
+    "    f:seek('set') f:read('a') f:write('z')\n"
+    "  end)\n"
+    "end\n"
+    "async.sleep(10)\n";
+
+static void close_after(int turns, long us)
+{
+    int fds = count_fds();
+    asyncbox *box = make_box(everything, 0);
+    CHECK(box != NULL);
+    if (!box)
+        return;
+    for (int i = 0; i < turns; i++) {
+        asyncbox_step(box, 0);
+        pause_us(us);
+    }
+    CHECK(asyncbox_free(box) == 0);
+    if (blocks || bytes_held)
+        printf("after %d turns: %zu blocks, %zu bytes\n", turns, blocks,
+               bytes_held);
+    CHECK(blocks == 0 && bytes_held == 0);
+    CHECK(count_fds() == fds);
+    CHECK(count_temporaries() == 0);
+}
+
+static void closed_at_every_moment(void)
+{
+    for (int turns = 0; turns < 30; turns++)
+        close_after(turns, turns % 3 * 100);
+    for (int i = 0; i < 20; i++)
+        close_after(10 + 2 * i, 40L * i);
+}
+
+/* A FIFO that nobody writes must not keep the box. */
+static void closed_with_stuck_fifos(void)
+{
+    static const char code[] =
+        "local async = require 'asyncbox'\n"
+        "local dir = ...\n"
+        "for i = 1, 20 do async.spawn(async.fs.read, dir .. '/fifo') end\n"
+        "async.fs.read(dir .. '/fifo')\n";
+    asyncbox *box = make_box(code, 0);
+    CHECK(box != NULL);
+    for (int i = 0; i < 20; i++) {
+        asyncbox_step(box, 0);
+        pause_us(1000);
+    }
+    asyncbox_stats stats = {.size = sizeof stats};
+    asyncbox_stats_get(box, &stats);
+    CHECK(stats.ops == 21);
+    CHECK(asyncbox_free(box) == 0);
+    CHECK(blocks == 0);
+}
+
+/* ---- memory refused ---- */
+
+static const char small[] =
+    "local async = require 'asyncbox'\n"
+    "local fs = async.fs\n"
+    "local dir = ...\n"
+    "fs.write(dir .. '/m', 'one\\ntwo\\n')\n"
+    "fs.write(dir .. '/m', 'one\\ntwo\\n', {atomic = true})\n"
+    "fs.read(dir .. '/m')\n"
+    "do\n"
+    "  local f <close> = fs.open(dir .. '/m', 'r+')\n"
+    "  for line in f:lines() do end\n"
+    "  f:write('three', 3) f:seek('set') f:read('L', 2, 'n', 'a')\n"
+    "  f:write(('x'):rep(300000))\n"
+    "end\n"
+    "pcall(fs.read, dir .. '/none')\n"
+    "pcall(fs.read, '/etc/passwd')\n";
+
+static void refused_at_every_allocation(int sandbox)
+{
+    long n = 1;
+    int fds = count_fds();
+    for (;; n++) {
+        calls = 0;
+        refuse_at = n;
+        asyncbox *box = make_box(small, sandbox);
+        if (box) {
+            asyncbox_run(box);
+            CHECK(asyncbox_free(box) == 0);
+        }
+        CHECK(blocks == 0 && bytes_held == 0);
+        if (blocks || count_fds() != fds) {
+            printf("allocation %ld: %zu blocks, %d fds\n", n, blocks,
+                   count_fds() - fds);
+            break;
+        }
+        if (calls < n)
+            break;
+    }
+    refuse_at = 0;
+    CHECK(n > 500);
+    CHECK(count_fds() == fds);
+}
+
+static void allowed_by_the_host(void)
+{
+    static const char code[] =
+        "local fs = require 'asyncbox.fs'\n"
+        "local dir = ...\n"
+        "fs.write(dir .. '/host', 'x')\n"
+        "local ok, err = pcall(fs.read, dir .. '/host')\n"
+        "assert(not ok and err.code == 'EDENIED', tostring(err))\n"
+        "assert(not pcall(fs.write, '/tmp/elsewhere', 'x'))\n";
+    asyncbox *box = make_box(code, 1);
+    CHECK(box && asyncbox_run(box) == 0);
+    if (box && *asyncbox_error_text(box))
+        printf("%s\n", asyncbox_error_text(box));
+    asyncbox_free(box);
+}
+
+int main(void)
+{
+    char command[96];
+    snprintf(top, sizeof top, "/tmp/fs_spec.XXXXXX");
+    CHECK(mkdtemp(top) != NULL);
+    snprintf(command, sizeof command, "%s/fifo", top);
+    CHECK(mkfifo(command, 0600) == 0);
+
+    allowed_by_the_host();
+    closed_with_stuck_fifos();
+    closed_at_every_moment();
+    refused_at_every_allocation(0);
+    refused_at_every_allocation(1);
+
+    snprintf(command, sizeof command, "rm -rf %s", top);
+    CHECK(system(command) == 0);
+    printf("fs_spec: %d checks, %d failed\n", checks, failures);
+    return failures != 0;
+}
