@@ -1,0 +1,297 @@
+/* transfer_spec.c - what scripts cannot show of asyncbox.http: a box closed
+ * while it fetches, name look-ups that never end, and memory that runs out in
+ * the middle of a fetch. */
+#include "check.h"
+#include <netdb.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* ---- a name server that is slow ----
+ * The program's own getaddrinfo is found before libc's, also by libcurl. */
+
+static atomic_int lookups, lookups_ended;
+
+__attribute__((visibility("default"))) int
+getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+            struct addrinfo **out)
+{
+    (void)name;
+    (void)service;
+    (void)hints;
+    (void)out;
+    lookups++;
+    usleep(1500000);
+    lookups_ended++;
+    return EAI_AGAIN;
+}
+
+/* ---- servers on loopback ---- */
+
+static int listen_on(int *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t bytes = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_EQUAL(bind(fd, (void *)&address, bytes), 0);
+    CHECK_EQUAL(listen(fd, 128), 0);
+    CHECK_EQUAL(getsockname(fd, (void *)&address, &bytes), 0);
+    *port = ntohs(address.sin_port);
+    return fd;
+}
+
+/* Answers each connection once, with what its path asks for. */
+static void answer(int fd)
+{
+    static const char page[] = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n"
+                               "Connection: close\r\n\r\nHello\n";
+    static const char moved[] = "HTTP/1.1 302 Found\r\nLocation: /page\r\n"
+                                "Connection: close\r\n\r\n";
+    char request[4096];
+    size_t n = 0;
+    ssize_t got;
+    while (n < sizeof request - 1 &&
+           (got = read(fd, request + n, sizeof request - 1 - n)) > 0) {
+        n += (size_t)got;
+        request[n] = '\0';
+        if (strstr(request, "\r\n\r\n"))
+            break;
+    }
+    const char *text = n && strstr(request, " /moved ") ? moved : page;
+    got = write(fd, text, strlen(text));
+    close(fd);
+}
+
+static void *serve(void *arg)
+{
+    for (;;) {
+        int fd = accept(*(int *)arg, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        answer(fd);
+    }
+}
+
+/* ---- boxes ---- */
+
+static asyncbox *new_box(counter *c)
+{
+    asyncbox_config config = check_config(c);
+    config.sandbox = 0;
+    config.virtual_time = 0;
+    asyncbox *box = NULL;
+    CHECK_EQUAL(asyncbox_new(&config, &box), 0);
+    return box;
+}
+
+/* Spawns the code with the port in the place of %d, and makes `turns` turns. */
+static void start(asyncbox *box, const char *code, int port, int turns)
+{
+    char text[1024];
+    const char *at = strstr(code, "%d");
+    snprintf(text, sizeof text, "%.*s%d%s", (int)(at - code), code, port,
+             at + 2);
+    CHECK_EQUAL(check_spawn(box, text), 0);
+    while (turns-- > 0 && asyncbox_step(box, 0) == 1)
+        usleep(500);
+}
+
+static void free_quickly(asyncbox *box, const counter *c)
+{
+    double begun = now();
+    CHECK_EQUAL(asyncbox_free(box), 0);
+    CHECK(now() - begun < 0.5);
+    counter_check(c);
+}
+
+/* ---- the cases ---- */
+
+static const char fetch_many[] =
+    "local async, http = require 'asyncbox', require 'asyncbox.http'\n"
+    "local url = 'http://127.0.0.1:%d/'\n"
+    "local session <close> = http.session{max_connections = 20}\n"
+    "closed = 0\n"
+    "for i = 1, 30 do\n"
+    "  async.spawn(function()\n"
+    "    local _ <close> = setmetatable({}, {__close = function()\n"
+    "      closed = closed + 1 end})\n"
+    "    if i % 2 == 0 then http.get(url) else session:get(url) end\n"
+    "  end)\n"
+    "end\n"
+    "http.get(url)\n";
+
+static void closed_while_nobody_answers(void)
+{
+    int port, fd = listen_on(&port);
+    for (int turns = 0; turns < 40; turns++) {
+        counter c = {0};
+        asyncbox *box = new_box(&c);
+        snprintf(check_context, sizeof check_context, "silence, %d turns",
+                 turns);
+        start(box, fetch_many, port, turns);
+        free_quickly(box, &c);
+    }
+    close(fd);
+}
+
+static void closed_while_others_go_on(void)
+{
+    int port, fd = listen_on(&port);
+    counter c[3] = {{0}};
+    asyncbox *box[3];
+    snprintf(check_context, sizeof check_context, "three boxes");
+    for (int i = 0; i < 3; i++) {
+        box[i] = new_box(&c[i]);
+        start(box[i], fetch_many, port, 20);
+    }
+    free_quickly(box[1], &c[1]);
+    CHECK_EQUAL(asyncbox_step(box[0], 0), 1);
+    free_quickly(box[0], &c[0]);
+    CHECK_EQUAL(asyncbox_step(box[2], 0), 1);
+    free_quickly(box[2], &c[2]);
+    close(fd);
+}
+
+/* Finished, but its task has not gone on yet: after any number of turns. */
+static void closed_while_answers_come(int port)
+{
+    for (int turns = 0; turns < 60; turns++) {
+        counter c = {0};
+        asyncbox *box = new_box(&c);
+        snprintf(check_context, sizeof check_context, "answers, %d turns",
+                 turns);
+        start(box, fetch_many, port, turns);
+        free_quickly(box, &c);
+    }
+}
+
+static const char look_up[] =
+    "local async, http = require 'asyncbox', require 'asyncbox.http'\n"
+    "for i = 1, 5 do async.spawn(http.get, 'http://slow.invalid:%d/') end\n"
+    "local t = async.spawn(http.get, 'http://slow.invalid/')\n"
+    "async.sleep(0.05)\n"
+    "t:cancel()\n"
+    "pcall(t.await, t)\n"
+    "pcall(http.get, 'http://slow.invalid/', {timeout = 0.05})\n"
+    "late = true\n"
+    "async.sleep(9)\n";
+
+static void closed_while_names_are_looked_up(void)
+{
+    counter c = {0};
+    asyncbox *box = new_box(&c);
+    snprintf(check_context, sizeof check_context, "look-ups");
+    double begun = now();
+    start(box, look_up, 80, 400); /* 0.2 s or more of turns */
+    CHECK(now() - begun < 1.2);   /* neither waited for the look-ups */
+    CHECK(lookups >= 7);
+    CHECK_EQUAL(lookups_ended, 0);
+    free_quickly(box, &c);
+    while (lookups_ended < lookups) /* their threads outlive the box */
+        usleep(10000);
+    usleep(50000);
+}
+
+static const char finalizer[] =
+    "local http = require 'asyncbox.http'\n"
+    "local port = %d\n"
+    "x = setmetatable({}, {__gc = function()\n"
+    "  pcall(http.session) pcall(http.get, 'http://127.0.0.1/') http.close()\n"
+    "end})\n"
+    "http.session()\n"
+    "http.get('http://127.0.0.1:' .. port .. '/')\n";
+
+static void finalizers_use_the_module(int port)
+{
+    for (int turns = 0; turns < 30; turns += 29) {
+        counter c = {0};
+        asyncbox *box = new_box(&c);
+        snprintf(check_context, sizeof check_context, "finalizers");
+        start(box, finalizer, port, turns);
+        free_quickly(box, &c);
+    }
+}
+
+/* ---- memory ---- */
+
+static const char fetch_all_ways[] =
+    "local http = require 'asyncbox.http'\n"
+    "local url = 'http://127.0.0.1:%d/'\n"
+    "local s <close> = http.session{headers = {A = '1'}, base_url = url}\n"
+    "local r = s:get('page', {headers = {B = {'1', '2'}}})\n"
+    "assert(r:text() == 'Hello\\n' and r.headers['Content-Length'] == '6')\n"
+    "r:header_values('connection') tostring(r)\n"
+    "assert(s:get('moved').url == url .. 'page')\n"
+    "assert(http.post(url .. 'moved', {body = 'x'}).status == 200)\n"
+    "pcall(http.get, url, {max_body = 3})\n"
+    "pcall(http.get, 'http://127.0.0.1:1/')\n"
+    "pcall(http.get, url, {redirects = false, timeout = {connect = 5}})\n";
+
+static int refused_once(int port, size_t n, int on)
+{
+    counter c = {0};
+    asyncbox *box = new_box(&c);
+    snprintf(check_context, sizeof check_context, "no memory, n=%zu%s", n,
+             on ? "+" : "");
+    alarm(30);
+    c.calls = 0;
+    c.fail_at = n;
+    c.fail_on = on;
+    char text[1024];
+    const char *at = strstr(fetch_all_ways, "%d");
+    snprintf(text, sizeof text, "%.*s%d%s", (int)(at - fetch_all_ways),
+             fetch_all_ways, port, at + 2);
+    int status = check_spawn(box, text);
+    if (!status)
+        status = asyncbox_run(box);
+    CHECK(status == 0 || status == UV_ENOMEM || status == ASYNCBOX_ESCRIPT);
+    asyncbox_stats stats = {.size = sizeof stats};
+    asyncbox_stats_get(box, &stats);
+    CHECK_EQUAL(stats.tasks, 0);
+    CHECK_EQUAL(stats.ops, 0);
+    int refused = c.refused;
+    CHECK_EQUAL(asyncbox_free(box), 0);
+    counter_check(&c);
+    return refused;
+}
+
+static void no_memory(int port)
+{
+    for (int on = 0; on < 2; on++) {
+        size_t n = 1;
+        while (n < 5000 && refused_once(port, n, on))
+            n++;
+        CHECK(n > 100 && n < 5000);
+    }
+    alarm(0);
+}
+
+int main(void)
+{
+    pthread_t thread;
+    int port, fd = listen_on(&port);
+    signal(SIGPIPE, SIG_IGN);
+    CHECK_EQUAL(pthread_create(&thread, NULL, serve, &fd), 0);
+    closed_while_nobody_answers();
+    closed_while_others_go_on();
+    closed_while_answers_come(port);
+    closed_while_names_are_looked_up();
+    finalizers_use_the_module(port);
+    no_memory(port);
+    shutdown(fd, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    close(fd);
+    return check_done("transfer_spec");
+}

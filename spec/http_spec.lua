@@ -1,0 +1,598 @@
+-- asyncbox.http against a real nginx on loopback; what must fail, against
+-- ports that refuse and names that do not exist.
+local async = require "asyncbox"
+local http = require "asyncbox.http"
+local lfs = require "lfs"
+local cli = require "spec.support.cli"
+local nginx = require "spec.support.nginx"
+
+local locations = [[
+  keepalive_requests 100000;
+  gzip on; gzip_types text/plain; gzip_min_length 1;
+  location /old { return 301 /hello.txt; }
+  location /twice { return 302 /old; }
+  location /loop { return 302 /loop; }
+  location /to-file { return 302 file:///etc/passwd; }
+  location /to-name { return 302 http://localhost:$server_port/secrets; }
+  location /to-self { return 302 /secrets; }
+  location /see-other { return 303 /method; }
+  location /moved { return 302 /method; }
+  location /keep { return 307 /method; }
+  location /method { return 200 "$request_method|$http_content_type|$content_length"; }
+  location /agent { return 200 "$http_user_agent|$http_x_one|$http_x_forwarded_for|$http_accept"; }
+  location /connection { return 200 "$connection"; }
+  location /secrets { return 200 "$http_authorization|$http_cookie|$http_x_one"; }
+  location /twins { add_header X-Twin one; add_header X-Twin two; return 200 ""; }
+  location /slow/ { limit_rate 1000; }
+]]
+
+local server, url
+local before
+
+local function descriptors()
+  local count = 0
+  for _ in lfs.dir "/proc/self/fd" do
+    count = count + 1
+  end
+  return count
+end
+
+-- Connections are closed at once, libuv's handles for them one turn later.
+local function alive()
+  http.close()
+  collectgarbage()
+  async.sleep(0.001)
+  async.sleep(0.001)
+  local stats = async.stats()
+  return {
+    tasks = stats.tasks,
+    ops = stats.ops,
+    handles = stats.handles,
+    descriptors = descriptors(),
+  }
+end
+
+local function fails(f, ...)
+  local ok, err = pcall(f, ...)
+  assert.is_false(ok)
+  return err
+end
+
+describe("http", function()
+  setup(function()
+    server = nginx.start { locations = locations }
+    url = server.url
+    server:write("hello.txt", "Hello, world!\n")
+    server:write("text.txt", ("round and round "):rep(1000))
+    server:write("bytes.bin", ("\0\1\2\255"):rep(100000))
+    server:write("data.json", '{"list": [1, 2.5, null], "name": "n\\u00e4me"}')
+    server:write("broken.json", '{"list": [1,')
+    server:write("slow/page.bin", ("z"):rep(4000))
+    pcall(http.get, url) -- opens libcurl, which keeps descriptors of its own
+  end)
+
+  teardown(function()
+    http.close()
+    server:stop()
+  end)
+
+  before_each(function() before = alive() end)
+  after_each(function() assert.same(before, alive()) end)
+
+  describe("get", function()
+    it("gives the whole page", function()
+      local response = http.get(url .. "hello.txt")
+      assert.equal(200, response.status)
+      assert.is_true(response.ok)
+      assert.equal("OK", response.reason)
+      assert.equal("1.1", response.version)
+      assert.equal(url .. "hello.txt", response.url)
+      assert.equal("Hello, world!\n", response:text())
+      assert.equal("Hello, world!\n", response:read())
+      assert.is_true(response.elapsed > 0 and response.elapsed < 10)
+      assert.equal("<Response 200 " .. url .. "hello.txt>", tostring(response))
+      assert.is_nil(response.no_such_field)
+    end)
+
+    it("gives every byte of a large binary body", function()
+      local response = http.get(url .. "bytes.bin")
+      assert.is_true(response:read() == ("\0\1\2\255"):rep(100000))
+    end)
+
+    it("decompresses", function()
+      local response = http.get(url .. "text.txt")
+      assert.equal("gzip", response.headers["Content-Encoding"])
+      assert.equal(("round and round "):rep(1000), response:text())
+    end)
+
+    it("decodes JSON", function()
+      local data = http.get(url .. "data.json"):json()
+      assert.equal("näme", data.name)
+      assert.equal(1, data.list[1])
+      assert.equal("integer", math.type(data.list[1]))
+    end)
+
+    it("says where JSON is broken", function()
+      local response = http.get(url .. "broken.json")
+      local err = fails(response.json, response)
+      assert.equal("json.decode", err.op)
+      assert.equal("EINVAL", err.code)
+    end)
+
+    it("gives 404 as a response, not as an error", function()
+      local response = http.get(url .. "nothing-here")
+      assert.equal(404, response.status)
+      assert.is_false(response.ok)
+      assert.equal("Not Found", response.reason)
+      local err = fails(response.raise_for_status, response)
+      assert.equal("EHTTP", err.code)
+      assert.equal(404, err.status)
+      assert.equal("http.get: 404 Not Found: " .. url .. "nothing-here (EHTTP)", tostring(err))
+      response = http.get(url .. "hello.txt")
+      assert.equal(response, response:raise_for_status())
+    end)
+
+    it("finds headers in any case and knows repeated ones", function()
+      local response = http.get(url .. "twins")
+      assert.equal("one, two", response.headers["X-TWIN"])
+      assert.equal("one, two", response.headers["x-twin"])
+      assert.is_nil(response.headers["X-None"])
+      assert.same({ "one", "two" }, response:header_values "X-Twin")
+      assert.same({}, response:header_values "X-None")
+      local names = {}
+      for name in pairs(response.headers) do names[name] = true end
+      assert.is_true(names["x-twin"])
+    end)
+
+    it("works as await(http.get(url)) too", function()
+      assert.equal(200, async.await(http.get(url .. "hello.txt")).status)
+    end)
+
+    it("works in a coroutine of the script's own", function()
+      local pages = coroutine.wrap(function()
+        for _, name in ipairs { "hello.txt", "text.txt" } do
+          coroutine.yield(http.get(url .. name).status)
+        end
+      end)
+      assert.equal(200, pages())
+      assert.equal(200, pages())
+    end)
+  end)
+
+  describe("redirects", function()
+    it("are followed, and the response says where it ended", function()
+      local response = http.get(url .. "twice")
+      assert.equal("Hello, world!\n", response:text())
+      assert.equal(url .. "hello.txt", response.url)
+    end)
+
+    it("are responses when redirects is false", function()
+      local response = http.get(url .. "old", { redirects = false })
+      assert.equal(301, response.status)
+      assert.matches("/hello%.txt$", response.headers.location)
+    end)
+
+    it("end with an error when there are too many", function()
+      local err = fails(http.get, url .. "loop")
+      assert.equal("ELIMIT", err.code)
+      assert.equal("redirects", err.limit)
+      assert.equal("http.get: too many redirects: " .. url .. "loop (ELIMIT)", tostring(err))
+      assert.equal("ELIMIT", fails(http.get, url .. "twice", { redirects = 1 }).code)
+      assert.equal(200, http.get(url .. "twice", { redirects = 2 }).status)
+    end)
+
+    it("to a file are refused", function()
+      local err = fails(http.get, url .. "to-file")
+      assert.equal("EURL", err.code)
+    end)
+
+    it("to another host do not take credentials along", function()
+      local headers = { Authorization = "Basic eHl6", Cookie = "a=b", ["X-One"] = "1" }
+      local options = { headers = headers }
+      assert.equal("Basic eHl6|a=b|1", http.get(url .. "to-self", options):text())
+      assert.equal("||1", http.get(url .. "to-name", options):text())
+      local session <close> = http.session { headers = headers }
+      assert.equal("||1", session:get(url .. "to-name"):text())
+      assert.equal("Basic eHl6|a=b|1", session:get(url .. "to-self"):text())
+    end)
+
+    it("turn a POST into a GET where browsers do", function()
+      local options = { body = "12345", headers = { ["Content-Type"] = "text/x" } }
+      assert.equal("GET||", http.post(url .. "see-other", options):text())
+      assert.equal("GET||", http.post(url .. "moved", options):text())
+      assert.equal("POST|text/x|5", http.post(url .. "keep", options):text())
+      assert.equal("GET||", http.put(url .. "see-other", options):text())
+    end)
+  end)
+
+  describe("other methods", function()
+    it("send their name and their body", function()
+      assert.equal("POST||5", http.post(url .. "method", { body = "12345" }):text())
+      assert.equal("POST||0", http.post(url .. "method"):text())
+      assert.equal("PUT||3", http.put(url .. "method", { body = "abc" }):text())
+      assert.equal("PATCH||1", http.patch(url .. "method", { body = "a" }):text())
+      assert.equal("DELETE||", http.delete(url .. "method"):text())
+      assert.equal("OPTIONS||", http.options(url .. "method"):text())
+      assert.equal("PURGE||", http.request("purge", url .. "method"):text())
+      assert.equal("GET||2", http.get(url .. "method", { body = "xy" }):text())
+      assert.equal("GET||", http.get(url .. "method"):text())
+    end)
+
+    it("send large bodies without a pause", function()
+      local response = http.post(url .. "method", { body = ("x"):rep(900000) })
+      assert.equal("POST||900000", response:text())
+      assert.is_true(response.elapsed < 0.9)
+    end)
+
+    it("give headers alone for head", function()
+      local response = http.head(url .. "bytes.bin")
+      assert.equal("", response:text())
+      assert.equal("400000", response.headers["content-length"])
+    end)
+
+    it("must be a word", function()
+      assert.matches("not an HTTP method", fails(http.request, "GE T", url))
+      assert.matches("not an HTTP method", fails(http.request, "", url))
+    end)
+  end)
+
+  describe("request headers", function()
+    it("are sent", function()
+      local headers = { ["User-Agent"] = "me", ["X-One"] = 1, ["X-Forwarded-For"] = { "a", "b" } }
+      local text = http.get(url .. "agent", { headers = headers }):text()
+      assert.equal("me|1|a, b|*/*", text)
+    end)
+
+    it("of a session are replaced by those of a request, in any case", function()
+      local session <close> = http.session {
+        headers = { ["X-One"] = "1", ["X-Forwarded-For"] = "2" },
+        user_agent = "robot",
+      }
+      assert.equal("robot|1|2|*/*", session:get(url .. "agent"):text())
+      local options = { headers = { ["x-one"] = "", ["X-Forwarded-For"] = false, Accept = false } }
+      assert.equal("robot|||", session:get(url .. "agent", options):text())
+      assert.equal("robot|1|2|*/*", session:get(url .. "agent"):text())
+    end)
+
+    it("with line breaks or NUL are refused", function()
+      for _, bad in ipairs { "a\rb", "a\nb", "a\0b" } do
+        assert.matches("line break or NUL", fails(http.get, url, { headers = { X = bad } }))
+        assert.matches("not a header name", fails(http.get, url, { headers = { [bad] = "x" } }))
+      end
+      assert.matches("not a header name", fails(http.get, url, { headers = { ["a:b"] = "x" } }))
+      assert.matches("not a header name", fails(http.get, url, { headers = { [""] = "x" } }))
+      assert.matches("string expected", fails(http.get, url, { headers = { a = print } }))
+      assert.matches("table expected", fails(http.get, url, { headers = "a: b" }))
+      assert.matches("names expected", fails(http.get, url, { headers = { "a: b" } }))
+    end)
+  end)
+
+  describe("connections", function()
+    it("are used again", function()
+      local session <close> = http.session()
+      local first = session:get(url .. "connection"):text()
+      for _ = 1, 20 do
+        assert.equal(first, session:get(url .. "connection"):text())
+      end
+    end)
+
+    it("are opened for as many fetches as there are at once", function()
+      local count, sum = 0, 0
+      local fetches = {}
+      for i = 1, 200 do
+        fetches[i] = async.spawn(function()
+          local response = http.get(url .. "hello.txt")
+          count, sum = count + 1, sum + #response:text()
+        end)
+      end
+      async.gather(fetches)
+      assert.equal(200, count)
+      assert.equal(200 * 14, sum)
+    end)
+
+    it("are bounded by max_per_host and by max_connections", function()
+      for _, key in ipairs { "max_per_host", "max_connections" } do
+        local session <close> = http.session { [key] = 2 }
+        local seen, distinct, fetches = {}, 0, {}
+        for i = 1, 20 do
+          fetches[i] = async.spawn(function()
+            local connection = session:get(url .. "connection"):text()
+            if not seen[connection] then
+              seen[connection], distinct = true, distinct + 1
+            end
+          end)
+        end
+        async.gather(fetches)
+        assert.is_true(distinct <= 2)
+      end
+    end)
+
+    it("survive that the server closes them while idle", function()
+      local other = nginx.start { locations = "keepalive_timeout 100ms;" }
+      other:write("a.txt", "a")
+      local session <close> = http.session()
+      for _ = 1, 3 do
+        assert.equal("a", session:get(other.url .. "a.txt"):text())
+        async.sleep(0.25)
+      end
+      local gone = other.url
+      other:stop()
+      assert.equal("ECONNREFUSED", fails(session.get, session, gone).code)
+    end)
+  end)
+
+  describe("sessions", function()
+    it("put base_url in front of what is no URL", function()
+      local session <close> = http.session { base_url = url }
+      assert.equal(200, session:get("hello.txt").status)
+      assert.equal(200, session:get("/hello.txt").status)
+      assert.equal(200, session:get(url .. "hello.txt").status)
+    end)
+
+    it("refuse to fetch when they are closed", function()
+      local session = http.session()
+      assert.equal("<Session open>", tostring(session))
+      session:close()
+      session:close()
+      assert.equal("<Session closed>", tostring(session))
+      local err = fails(session.get, session, url)
+      assert.equal("ECLOSED", err.code)
+      assert.equal("http.get: the session is closed (ECLOSED)", tostring(err))
+    end)
+
+    it("end their fetches when they are closed", function()
+      local session = http.session()
+      local task = async.spawn(function() return session:get(url .. "slow/page.bin") end)
+      async.sleep(0.05)
+      session:close()
+      assert.equal("ECLOSED", fails(task.await, task).code)
+    end)
+
+    it("are closed by the collector when forgotten", function()
+      for _ = 1, 10 do
+        http.session():get(url .. "hello.txt")
+      end
+    end)
+
+    it("refuse unknown and bad options", function()
+      assert.matches("unknown option 'max_conections'", fails(http.session, { max_conections = 1 }))
+      assert.matches("max_connections", fails(http.session, { max_connections = 0 }))
+      assert.matches("user_agent", fails(http.session, { user_agent = "a\r\nb" }))
+      assert.equal("EURL", fails(http.session, { base_url = "example.org" }).code)
+      assert.matches("table expected", fails(http.session, "http://x/"))
+    end)
+  end)
+
+  describe("limits", function()
+    it("end a body that is too long", function()
+      local err = fails(http.get, url .. "bytes.bin", { max_body = 1000 })
+      assert.equal("ELIMIT", err.code)
+      assert.equal("max_body", err.limit)
+      assert.equal(url .. "bytes.bin", err.url)
+      assert.equal(
+        "http.get: body of more than 1000 bytes: " .. url .. "bytes.bin (ELIMIT)",
+        tostring(err)
+      )
+      assert.equal(200, http.get(url .. "hello.txt", { max_body = 14 }).status)
+    end)
+
+    it("count a body as it is after decompression", function()
+      local response = http.get(url .. "text.txt", { max_body = 16000 })
+      assert.equal(16000, #response:text())
+      assert.equal("ELIMIT", fails(http.get, url .. "text.txt", { max_body = 15999 }).code)
+    end)
+  end)
+
+  describe("a timeout", function()
+    it("ends a fetch that takes too long", function()
+      local start = async.now()
+      local err = fails(http.get, url .. "slow/page.bin", { timeout = 0.1 })
+      assert.equal("ETIMEDOUT", err.code)
+      assert.equal(url .. "slow/page.bin", err.url)
+      assert.matches("^http.get: timed out after 0%.1%d* s: http", tostring(err))
+      assert.is_true(async.now() - start < 1)
+    end)
+
+    it("may be given for the whole and for connecting", function()
+      local options = { timeout = { total = 0.1, connect = 5 } }
+      local err = fails(http.get, url .. "slow/page.bin", options)
+      assert.equal("ETIMEDOUT", err.code)
+      assert.equal(200, http.get(url .. "hello.txt", { timeout = false }).status)
+      assert.equal(200, http.get(url .. "hello.txt", { timeout = { connect = false } }).status)
+    end)
+
+    it("of async.timeout does it too", function()
+      local err = fails(async.timeout, 0.1, http.get, url .. "slow/page.bin")
+      assert.equal("ETIMEDOUT", err.code)
+    end)
+
+    it("that is no time is refused", function()
+      for _, bad in ipairs { -1, 0 / 0, "1" } do
+        assert.matches("timeout", fails(http.get, url, { timeout = bad }))
+      end
+      assert.matches("unknown option 'conect'", fails(http.get, url, { timeout = { conect = 1 } }))
+    end)
+  end)
+
+  describe("cancelling", function()
+    it("stops the transfer at once", function()
+      local session <close> = http.session()
+      local open = descriptors()
+      local task = async.spawn(session.get, session, url .. "slow/page.bin")
+      async.sleep(0.05)
+      assert.is_true(descriptors() > open)
+      task:cancel()
+      assert.equal("ECANCELED", fails(task.await, task).code)
+      assert.equal(open, descriptors())
+    end)
+
+    it("half of the fetches leaves the other half alone", function()
+      local open = descriptors()
+      local tasks = {}
+      for i = 1, 20 do
+        tasks[i] = async.spawn(http.get, url .. "slow/page.bin")
+      end
+      async.sleep(0.1)
+      local busy = descriptors() - open
+      assert.is_true(busy >= 20)
+      for i = 1, 20, 2 do tasks[i]:cancel() end
+      for i = 1, 20, 2 do
+        assert.equal("ECANCELED", fails(tasks[i].await, tasks[i]).code)
+      end
+      assert.equal(busy - 10, descriptors() - open)
+      for i = 2, 20, 2 do
+        assert.equal(4000, #tasks[i]:await():text())
+      end
+    end)
+
+    it("before the fetch has begun is fine", function()
+      local task = async.spawn(http.get, url .. "hello.txt")
+      task:cancel()
+      assert.equal("ECANCELED", fails(task.await, task).code)
+    end)
+
+    it("during a name look-up does not wait for it", function()
+      local start = async.now()
+      local task = async.spawn(http.get, "http://nowhere.invalid/")
+      async.sleep(0)
+      task:cancel()
+      assert.equal("ECANCELED", fails(task.await, task).code)
+      assert.is_true(async.now() - start < 0.5)
+    end)
+  end)
+
+  describe("an error", function()
+    it("says that nobody listens", function()
+      local err = fails(http.get, "http://127.0.0.1:1/")
+      assert.equal("ECONNREFUSED", err.code)
+      assert.equal("http.get", err.op)
+      assert.equal("http://127.0.0.1:1/", err.url)
+      assert.equal(
+        "http.get: connection refused: http://127.0.0.1:1/ (ECONNREFUSED)",
+        tostring(err)
+      )
+    end)
+
+    it("says that there is no such host", function()
+      local err = fails(http.get, "http://nowhere.invalid/")
+      assert.equal("EAI_NONAME", err.code)
+      assert.equal(
+        "http.get: unknown host: http://nowhere.invalid/ (EAI_NONAME)",
+        tostring(err)
+      )
+    end)
+
+    it("says that a URL is bad", function()
+      for _, bad in ipairs {
+        "", "x", "ftp://127.0.0.1/", "file:///etc/passwd", "http://", "http:///x", "https://?",
+        "http://a b/", "http://a/\r\nX: y", "http://a/\0", "http://127.0.0.1:99999/",
+        "http://[::1/",
+      } do
+        local err = fails(http.get, bad)
+        assert.equal("EURL", err.code, bad)
+        assert.equal("http.get", err.op)
+      end
+      assert.matches("string expected", fails(http.get))
+      assert.matches("string expected", fails(http.get, {}))
+    end)
+
+    it("says that TLS failed", function()
+      local err = fails(http.get, (url:gsub("^http:", "https:")))
+      assert.equal("ETLS", err.code)
+    end)
+
+    it("names the option that is not known", function()
+      local err = fails(http.get, url, { hedders = {} })
+      assert.matches("http.get: unknown option 'hedders'", err)
+      assert.matches("table", fails(http.get, url, "x"))
+      assert.matches("body", fails(http.get, url, { body = {} }))
+    end)
+
+    it("says that a session is needed", function()
+      local session <close> = http.session()
+      assert.matches("Session expected", fails(session.get, {}, url))
+      assert.matches("Response expected", fails(http.get(url).text, {}))
+    end)
+  end)
+
+  describe("in a sandbox", function()
+    local function run(code, ...)
+      local path = os.tmpname()
+      local file <close> = assert(io.open(path, "wb"))
+      file:write("local http, url = require 'asyncbox.http', ...\n", code)
+      file:close()
+      local args = { "run", "--sandbox", ... }
+      args[#args + 1] = path
+      args[#args + 1] = url
+      local result = cli.run(args)
+      os.remove(path)
+      return result
+    end
+
+    it("nothing may be fetched unless it is granted", function()
+      local result = run "print(select(2, pcall(http.get, url)))"
+      assert.equal("", result.stderr)
+      assert.equal(
+        "http.get: permission not granted: 127.0.0.1 (EDENIED); "
+          .. "allow it with --allow-net=127.0.0.1:" .. server.port .. "\n",
+        result.stdout
+      )
+    end)
+
+    it("what is granted may be fetched", function()
+      local result = run("print(http.get(url .. 'hello.txt').status)", "--allow-net=127.0.0.1")
+      assert.equal("200\n", result.stdout)
+    end)
+
+    it("a redirect to another host is decided anew", function()
+      local result = run(
+        "print(select(2, pcall(http.get, url .. 'to-name')).code, http.get(url .. 'old').status)",
+        "--allow-net=127.0.0.1"
+      )
+      assert.equal("EDENIED\t200\n", result.stdout)
+    end)
+
+    it("loopback is refused in every spelling", function()
+      local result = run([[
+        local port = url:match ":(%d+)"
+        for _, host in ipairs { "127.0.0.1", "127.1", "2130706433", "0x7f000001", "017700000001",
+          "localhost", "LOCALHOST", "a.localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0",
+          "127.0.0.1.", "%31%32%37.0.0.1" } do
+          local ok, err = pcall(http.get, "http://" .. host .. ":" .. port .. "/hello.txt")
+          if ok or err.code ~= "EDENIED" then print(host, ok and "fetched" or err) end
+        end
+        print "done"
+      ]], "--allow-net=*", "--allow-net=example.org")
+      assert.equal("done\n", result.stdout)
+    end)
+
+    it("a granted name that leads to this machine is refused", function()
+      local name
+      for line in io.lines "/etc/hosts" do
+        name = name or line:match "^127[%d.]*%s+(%a[%w-]*)%s*$"
+        name = name ~= "localhost" and name or nil
+      end
+      if not name then
+        return pending "no other name for 127.0.0.1 in /etc/hosts"
+      end
+      local result = run(
+        "local u = url:gsub('127%.0%.0%.1', '" .. name .. "')\n"
+          .. "print(select(2, pcall(http.get, u)))",
+        "--allow-net=" .. name
+      )
+      assert.matches("^http.get: permission not granted: 127%.", result.stdout)
+    end)
+  end)
+
+  it("many fetches in a row don't let memory grow", function()
+    local session <close> = http.session()
+    local function round(n)
+      for _ = 1, n do session:get(url .. "hello.txt") end
+      collectgarbage()
+      collectgarbage()
+      return async.stats().memory
+    end
+    local first = round(200)
+    assert.is_true(round(2000) < first + 20000)
+  end)
+end)
