@@ -1,0 +1,685 @@
+-- The program: command lines, the global arg, exit statuses, signals, bad input.
+
+local cli = require "spec.support.cli"
+
+local quote = cli.quote
+
+-- A folder of our own for each case.
+local dir
+
+local function write(name, text)
+  local path = dir .. "/" .. name
+  local file <close> = assert(io.open(path, "wb"))
+  file:write(text)
+  return path
+end
+
+-- Runs a line of shell; $A is the program. Returns what it printed, both streams.
+local function sh(line)
+  local pipe <close> = assert(io.popen(
+    "exec 2>&1; A=" .. quote(cli.program()) .. "; D=" .. quote(dir) .. "\n" .. line
+  ))
+  return pipe:read "a"
+end
+
+-- Waits, at most 5 s, until the script has printed its first line, in shell.
+local await_output = [[
+i=0; while [ ! -s "$D/out" ] && [ $i -lt 250 ]; do sleep 0.02; i=$((i+1)); done
+]]
+
+-- The program ended with this status, having printed one line on stderr that
+-- begins with "asyncbox: " and has each of these texts in it.
+local function assert_one_error(status, result, ...)
+  assert.equal("", result.stdout)
+  local line, more = result.stderr:match "^([^\n]*)\n(.*)$"
+  assert.is_string(line, result.stderr)
+  assert.equal("", more)
+  assert.equal("asyncbox: ", line:sub(1, 10))
+  for _, text in ipairs { ... } do
+    assert.is_truthy(line:lower():find(text:lower(), 1, true), ("%q in %q"):format(text, line))
+  end
+  assert.equal(status, result.status)
+end
+
+local function assert_printed(text, result)
+  assert.equal("", result.stderr)
+  assert.equal(text, result.stdout)
+  assert.equal(0, result.status)
+end
+
+describe("The program", function()
+  before_each(function()
+    dir = os.tmpname()
+    os.remove(dir)
+    assert(os.execute("mkdir " .. quote(dir)))
+  end)
+
+  after_each(function()
+    os.execute("chmod -R u+rwx " .. quote(dir) .. "; rm -rf " .. quote(dir))
+  end)
+
+  describe("says", function()
+    it("its version, Lua's and libuv's.", function()
+      local pattern = "^asyncbox %d+%.%d+%.%d+, Lua 5%.4%.%d+, libuv %d+%.%d+%.%d+\n$"
+      for _, option in ipairs { "--version", "-v" } do
+        local result = cli.run { option }
+        assert.is_truthy(result.stdout:match(pattern), result.stdout)
+        assert.equal("", result.stderr)
+        assert.equal(0, result.status)
+      end
+    end)
+
+    it("its help, as a whole and for each command.", function()
+      local main = cli.run { "--help" }
+      assert.is_truthy(main.stdout:find "^usage: asyncbox run ")
+      assert_printed(main.stdout, cli.run { "-h" })
+      assert_printed(main.stdout, cli.run { "help" })
+      local run = cli.run { "run", "--help" }
+      assert.is_truthy(run.stdout:find("--allow-read=PATH", 1, true))
+      assert_printed(run.stdout, cli.run { "help", "run" })
+      assert_printed(run.stdout, cli.run { "run", "--memory", "32M", "-h", "x.lua" })
+      local test = cli.run { "help", "test" }
+      assert.is_truthy(test.stdout:find("busted", 1, true))
+      assert_printed(test.stdout, cli.run { "test", "--help" })
+      assert_one_error(2, cli.run { "help", "me" }, "'me'")
+    end)
+
+    it("its help at a terminal, where there is no script.", function()
+      -- script(1) gives the program a terminal; it may be missing.
+      local out = sh [[command -v script >/dev/null || { echo usage: 2; exit; }
+        script -qec "$A; echo \$?" /dev/null </dev/null]]
+      assert.is_truthy(out:find("usage:", 1, true))
+      assert.is_truthy(out:find "2%s*$")
+    end)
+  end)
+
+  describe("gives a script", function()
+    local show = [[
+      local first = 0
+      while arg[first - 1] do first = first - 1 end
+      for i = first, #arg do
+        print(i, i == first and "program" or (arg[i]:gsub(".*/", "")))
+      end
+      print(select("#", ...), ...)
+    ]]
+
+    it("arg and ... as lua does, in the short form.", function()
+      local path = write("show.lua", show)
+      assert_printed(
+        "-1\tprogram\n0\tshow.lua\n1\ta\n2\t\n3\t--sandbox\n3\ta\t\t--sandbox\n",
+        cli.run { path, "a", "", "--sandbox" }
+      )
+      assert_printed(
+        "-4\tprogram\n-3\t-e\n-2\tlocal x\n-1\t--\n0\tshow.lua\n0\n",
+        cli.run { "-e", "local x", "--", path }
+      )
+    end)
+
+    it("arg and ... when run with options.", function()
+      local path = write("show.lua", show)
+      assert_printed(
+        "-4\tprogram\n-3\trun\n-2\t--memory\n-1\t32M\n0\tshow.lua\n1\t-x\n1\t-x\n",
+        cli.run { "run", "--memory", "32M", path, "-x" }
+      )
+    end)
+
+    it("what stands in the global arg when the script starts as its ...", function()
+      local path = write("show.lua", "print(...)")
+      assert_printed("b\tc\n", cli.run { "-e", "arg[1], arg[2] = 'b', 'c'", path, "a" })
+    end)
+
+    it("no ... and an arg that begins with the program when there is only -e.", function()
+      assert_printed(
+        "0\t-e\n",
+        cli.run { "-e", "print(select('#', ...), arg[1]); assert(arg[0] and not arg[-1])" }
+      )
+    end)
+
+    it("arg in a sandbox too.", function()
+      local path = write("show.lua", "print(arg[0] == ..., #arg)")
+      assert_printed("true\t1\n", cli.run { "run", "--sandbox", path, path })
+    end)
+  end)
+
+  describe("runs", function()
+    it("a script from standard input: -, run -, or no argument at all.", function()
+      local code = "#!/usr/bin/env lua\nprint(arg[0] ~= nil, ...)"
+      assert_printed("true\ta\n", cli.run({ "-", "a" }, { stdin = code }))
+      assert_printed("true\ta\n", cli.run({ "run", "-", "a" }, { stdin = code }))
+      assert_printed("true\n", cli.run({}, { stdin = code }))
+    end)
+
+    it("a script that reads the rest of standard input itself.", function()
+      local path = write("cat.lua", "io.write(io.read 'a')")
+      assert_printed("one\ntwo", cli.run({ path }, { stdin = "one\ntwo" }))
+    end)
+
+    it("a script with a shebang line, and counts it in line numbers.", function()
+      local path = write("x.lua", "#!/usr/bin/env asyncbox\nprint(debug.getinfo(1).currentline)")
+      assert_printed("2\n", cli.run { path })
+      assert_printed("2\n", cli.run { "run", path })
+      assert_printed("", cli.run { write("only.lua", "#!no line end") })
+    end)
+
+    it("a script as a program of its own.", function()
+      local program = cli.program()
+      if program:sub(1, 1) ~= "/" then
+        program = sh("pwd"):gsub("\n", "") .. "/" .. program
+      end
+      write("x.lua", "#!" .. program .. "\nprint('hello', ...)")
+      assert.equal("hello\ta b\n", sh [[chmod +x "$D/x.lua"; "$D/x.lua" "a b"]])
+    end)
+
+    it("an empty script and one of nothing but a comment.", function()
+      assert_printed("", cli.run { write("empty.lua", "") })
+      assert_printed("", cli.run { "run", write("comment.lua", "-- nothing") })
+      assert_printed("", cli.run({ "-" }, { stdin = "" }))
+    end)
+
+    it("a precompiled script.", function()
+      local path = dir .. "/x.luac"
+      assert_printed("", cli.run { "-e", ([[
+        local f = assert(io.open(%q, "wb"))
+        f:write(string.dump(load "print(...)"))
+        f:close()]]):format(path) })
+      assert_printed("a\n", cli.run { path, "a" })
+    end)
+
+    it("a script named as a command, by its path.", function()
+      write("test", "print 'mine'")
+      assert_printed("mine\n", cli.run({ "./test" }, {
+        cwd = dir,
+        program = cli.program():match "^/" and cli.program() or sh("printf %s $PWD/$A"),
+      }))
+    end)
+
+    it("a script named - after --.", function()
+      local program = cli.program():match "^/" and cli.program() or sh("printf %s $PWD/$A")
+      write("-", "print 'a file'")
+      assert_printed("a file\n", cli.run({ "--", "-" }, { cwd = dir, program = program }))
+    end)
+
+    it("-e several times, in order with -l, before the script; in one state.", function()
+      write("mod.lua", "return {name = 'mod ' .. tostring(x)}")
+      local path = write("x.lua", "print(x, mod.name, other == mod)")
+      local env = { LUA_PATH = dir .. "/?.lua" }
+      assert_printed("1\tmod 1\ttrue\n", cli.run(
+        { "-ex=1", "-l", "mod", "-lother=mod", path }, { env = env }))
+      assert_printed("3\n", cli.run { "-e", "a = 1", "-e", "b = 2", "-e", "print(a + b)" })
+      assert_printed("1\n", cli.run { "run", "-e", "print(1)" })
+    end)
+
+    it("-e and waits in it, and -e's tasks end before the script starts.", function()
+      local path = write("x.lua", "print 'script'")
+      assert_printed("code\nscript\n", cli.run { "-e", [[
+        local async = require "asyncbox"
+        async.spawn(function() async.sleep(0.01) print "code" end)]], path })
+    end)
+
+    it("-l of a module with a version in its name, and of one with waits in it.", function()
+      write("mod-v2.lua", "require 'asyncbox'.sleep(0.001) return 'two'")
+      assert_printed("two\n", cli.run(
+        { "-l", "mod-v2", "-e", "print(mod)" }, { env = { LUA_PATH = dir .. "/?.lua" } }))
+    end)
+
+    it("the code in LUA_INIT, or the file it names, unless there is -E.", function()
+      local init = write("init.lua", "print 'file'")
+      local env = { LUA_INIT = "print 'code'" }
+      assert_printed("code\nx\n", cli.run({ "-e", "print 'x'" }, { env = env }))
+      assert_printed("x\n", cli.run({ "-E", "-e", "print 'x'" }, { env = env }))
+      env.LUA_INIT_5_4 = "@" .. init
+      assert_printed("file\nx\n", cli.run({ "-e", "print 'x'" }, { env = env }))
+    end)
+
+    it("with LUA_PATH unless there is -E.", function()
+      local env = { LUA_PATH = dir .. "/?.lua;;" }
+      local code = ("print(package.path:find(%q, 1, true) ~= nil)"):format(dir)
+      assert_printed("true\n", cli.run({ "-e", code }, { env = env }))
+      assert_printed("false\n", cli.run({ "-E", "-e", code }, { env = env }))
+    end)
+
+    it("-W, which turns warnings on for what follows.", function()
+      local result = cli.run { "-e", "warn 'quiet'", "-W", "-e", "warn('lo', 'ud')" }
+      assert.equal("Lua warning: loud\n", result.stderr)
+      assert.equal(0, result.status)
+    end)
+
+    it("-v, and goes on.", function()
+      local result = cli.run { "-v", "-e", "print 'on'" }
+      assert.is_truthy(result.stdout:find "^asyncbox .*\non\n$")
+    end)
+
+    it("until the last task has ended.", function()
+      assert_printed("main\ntask\n", cli.run { "run", "--virtual-time", write("x.lua", [[
+        local async = require "asyncbox"
+        async.spawn(function() async.sleep(3600) print "task" end)
+        print "main"]]) })
+    end)
+  end)
+
+  describe("ends with the status", function()
+    it("of os.exit, with buffers written and <close> variables run.", function()
+      local function status(code)
+        return cli.run({ "-e", code }).status
+      end
+      assert.equal(0, status "os.exit()")
+      assert.equal(0, status "os.exit(true)")
+      assert.equal(1, status "os.exit(false)")
+      assert.equal(0, status "os.exit(0)")
+      assert.equal(7, status "os.exit(7)")
+      assert.equal(255, status "os.exit(255)")
+      assert.equal(7, status "os.exit(7, true)")
+      local path = write("x.lua", [[
+        io.stdout:setvbuf "full"
+        io.write "written, "
+        local guard <close> = setmetatable({}, {__close = function() io.write "closed" end})
+        os.exit(3, true)]])
+      local result = cli.run { path }
+      assert.equal("written, closed", result.stdout)
+      assert.equal("", result.stderr)
+      assert.equal(3, result.status)
+    end)
+
+    it("of os.exit called in a task, in a coroutine, in -e before the script.", function()
+      local path = write("x.lua", "print 'not reached'")
+      local result = cli.run { "-e", "os.exit(4)", path }
+      assert.equal("", result.stdout)
+      assert.equal(4, result.status)
+      assert.equal(5, cli.run({ "-e", [[
+        local async = require "asyncbox"
+        async.spawn(function() os.exit(5) end)
+        async.sleep(100)]] }).status)
+      assert.equal(6, cli.run({ "-e", "coroutine.wrap(function() os.exit(6) end)()" }).status)
+    end)
+
+    it("1 after an error in the script, saying where.", function()
+      local path = write("x.lua", "local function f()\n  error 'oops'\nend\nf()\nprint 'no'")
+      for _, words in ipairs { { path }, { "run", path }, { "run", "--sandbox", path } } do
+        local result = cli.run(words)
+        assert.equal("", result.stdout)
+        assert.is_truthy(result.stderr:find(path .. ":2: oops", 1, true), result.stderr)
+        assert.is_truthy(result.stderr:find("stack traceback:", 1, true))
+        assert.equal(1, result.status)
+      end
+    end)
+
+    it("1 after an error in -e, and the script does not run.", function()
+      local path = write("x.lua", "print 'no'")
+      local result = cli.run { "-e", "error 'oops'", path }
+      assert.equal("", result.stdout)
+      assert.is_truthy(result.stderr:find("(command line):1: oops", 1, true))
+      assert.equal(1, result.status)
+    end)
+
+    it("1 after an error in a task of which the main chunk takes no notice.", function()
+      local result = cli.run { "-e", [[
+        local async = require "asyncbox"
+        async.spawn(error, "lost")
+        async.sleep(0.001)
+        print "main goes on"]] }
+      assert.equal("main goes on\n", result.stdout)
+      assert.is_truthy(result.stderr:find("lost", 1, true))
+      assert.equal(1, result.status)
+    end)
+
+    it("1 when an error is no string.", function()
+      for _, value in ipairs { "nil", "{}", "print", "setmetatable({}, {__tostring = error})" } do
+        local result = cli.run { "-e", "error(" .. value .. ")" }
+        assert.not_equal("", result.stderr)
+        assert.equal(1, result.status)
+      end
+    end)
+  end)
+
+  describe("answers with one line and status 1", function()
+    it("a script that is not there.", function()
+      local path = dir .. "/none.lua"
+      assert_one_error(1, cli.run { path }, path, "no such file or directory")
+      assert_one_error(1, cli.run { "run", path }, path, "no such file or directory")
+      assert_one_error(1, cli.run { "run", "--sandbox", path }, path)
+    end)
+
+    it("a folder in place of a script.", function()
+      assert_one_error(1, cli.run { "run", dir }, dir, "directory")
+      assert_one_error(1, cli.run { dir }, dir, "directory")
+    end)
+
+    it("a script that may not be read.", function()
+      local path = write("x.lua", "print 1")
+      if sh([[chmod 0 "$D/x.lua"; cat "$D/x.lua"]]) == "print 1" then
+        -- We are root: somebody else must try.
+        local out = sh [[chmod 755 "$D"
+          command -v setpriv >/dev/null || { echo skipped; exit; }
+          cp "$A" "$D/program"; chmod 755 "$D/program"
+          setpriv --reuid=65534 --regid=65534 --clear-groups "$D/program" run "$D/x.lua"
+          echo $?]]
+        if out ~= "skipped\n" then
+          assert.is_truthy(out:find "^asyncbox: [^\n]*\n1\n$")
+          assert.is_truthy(out:find(path, 1, true))
+          assert.is_truthy(out:lower():find("permission denied", 1, true), out)
+        end
+      else
+        assert_one_error(1, cli.run { "run", path }, path, "permission denied")
+      end
+    end)
+
+    it("a syntax error, naming its line.", function()
+      local path = write("x.lua", "local a = 1\nlocal = 2\n")
+      assert_one_error(1, cli.run { path }, path .. ":2:", "'='")
+      assert_one_error(1, cli.run { "run", path }, path .. ":2:")
+      assert_one_error(1, cli.run { "-e", "x = = 2" }, "(command line):1:")
+      assert_one_error(1, cli.run({ "-" }, { stdin = "x = = 2" }), "stdin:1:")
+    end)
+
+    it("a precompiled script that was cut off.", function()
+      local path = write("x.luac", string.dump(load "print(1)"):sub(1, 20))
+      assert_one_error(1, cli.run { path }, "truncated")
+    end)
+
+    it("memory that is not enough to start.", function()
+      assert_one_error(1, cli.run { "run", "--memory", "1K", write("x.lua", "") }, "--memory 1K")
+    end)
+  end)
+
+  describe("answers with one line and status 2", function()
+    local function assert_usage(words, ...)
+      local result = cli.run(words)
+      assert_one_error(2, result, ...)
+      assert.is_truthy(result.stderr:find("--help", 1, true), result.stderr)
+    end
+
+    it("an option that it does not know.", function()
+      assert_usage({ "run", "--nosuch", "x.lua" }, "'--nosuch'")
+      assert_usage({ "run", "--nosuch=1", "x.lua" }, "'--nosuch'")
+      assert_usage({ "run", "--allow-all", "x.lua" }, "'--allow-all'")
+      assert_usage({ "run", "-q", "x.lua" }, "'-q'")
+      assert_usage({ "--nosuch" }, "'--nosuch'")
+      assert_usage({ "-z", "x.lua" }, "'-z'")
+      assert_usage({ "-vv" }, "'-vv'")
+      assert_usage({ "-i" }, "-i", "interactive")
+    end)
+
+    it("an option of run in the short form, saying where it belongs.", function()
+      assert_usage({ "--sandbox", "x.lua" }, "--sandbox", "asyncbox run --sandbox FILE")
+      assert_usage({ "--memory=32M", "x.lua" }, "asyncbox run --memory SIZE FILE")
+    end)
+
+    it("run without a file.", function()
+      assert_usage({ "run" }, "needs a FILE")
+      assert_usage({ "run", "--sandbox" }, "needs a FILE")
+      assert_usage({ "run", "--" }, "needs a FILE")
+    end)
+
+    it("a size that is none.", function()
+      for _, size in ipairs {
+        "", "M", "12Q", "-1", "0", "0M", "1.5M", "32MB", " 1M", "1e6",
+        "99999999999999999999", "99999999999999999G",
+      } do
+        assert_usage({ "run", "--memory", size, "x.lua" }, "--memory", "'" .. size .. "'")
+        assert_usage({ "run", "--memory=" .. size, "x.lua" }, "'" .. size .. "'")
+      end
+      assert_usage({ "run", "--memory" }, "--memory needs a value")
+    end)
+
+    it("an --allow option without a value or with an empty rule.", function()
+      for _, kind in ipairs { "read", "write", "net" } do
+        local option = "--allow-" .. kind
+        assert_usage({ "run", option, "x.lua" }, option .. " needs a value", option .. "=")
+        assert_usage({ "run", option .. "=", "x.lua" }, "empty")
+        assert_usage({ "run", option .. "=a,,b", "x.lua" }, "empty")
+        assert_usage({ "run", option .. "=,a", "x.lua" }, "empty")
+        assert_usage({ "run", option .. "=a,", "x.lua" }, "empty")
+      end
+    end)
+
+    it("a value for an option that takes none.", function()
+      assert_usage({ "run", "--sandbox=yes", "x.lua" }, "--sandbox takes no value")
+      assert_usage({ "run", "--virtual-time=1", "x.lua" }, "--virtual-time takes no value")
+    end)
+
+    it("-e and -l with nothing after.", function()
+      assert_usage({ "-e" }, "-e CODE")
+      assert_usage({ "-l" }, "-l MODULE")
+    end)
+
+    it("a rule that cannot be read.", function()
+      assert_one_error(2, cli.run { "run", "--allow-net=example.org:http", "x.lua" },
+        "--allow-net=example.org:http")
+      assert_one_error(2, cli.run { "run", "--allow-read=" .. dir .. "/no/such", "x.lua" },
+        dir .. "/no/such", "no such file or directory")
+    end)
+  end)
+
+  describe("in a sandbox", function()
+    it("opens no files and starts no programs.", function()
+      local path = write("x.lua", [[
+        print(io and io.open, os.execute, os.remove, package and package.loadlib, debug.getinfo)]])
+      assert_printed("nil\tnil\tnil\tnil\tnil\n", cli.run { "run", "--sandbox", path })
+    end)
+
+    it("reads what is allowed and nothing else.", function()
+      write("data.txt", "data")
+      local path = write("x.lua", ([[
+        local fs = require "asyncbox.fs"
+        print(fs.read(%q))
+        print(select(2, pcall(fs.read, "/etc/hostname")))]]):format(dir .. "/data.txt"))
+      local result = cli.run { "run", "--allow-read=/usr," .. dir, path }
+      assert.is_truthy(result.stdout:find "^data\n.*EDENIED", result.stdout .. result.stderr)
+      assert.is_truthy(result.stdout:find("--allow-read", 1, true))
+      result = cli.run { "run", "--sandbox", path }
+      assert.is_truthy(result.stderr:find("EDENIED", 1, true))
+      assert.equal(1, result.status)
+    end)
+  end)
+
+  describe("holds a script", function()
+    it("to the memory it was given.", function()
+      local path = write("x.lua", "local t = {} for i = 1, math.huge do t[i] = {} end")
+      local result = cli.run { "run", "--memory", "32M", path }
+      assert.is_truthy(result.stderr:find("memory", 1, true))
+      assert.equal(1, result.status)
+      assert.equal(0, cli.run({ "run", "--memory=1G", write("y.lua", "") }).status)
+      assert.equal(0, cli.run({ "run", "--memory=33554432", write("y.lua", "") }).status)
+      assert.equal(0, cli.run({ "run", "--memory=64m", write("y.lua", "") }).status)
+    end)
+  end)
+
+  describe("stopped by a signal", function()
+    -- Starts the script, signals it once it has printed; returns all it printed
+    -- and, in the last line, its status.
+    local function signalled(code, signals, options)
+      write("x.lua", code)
+      return sh(("rm -f \"$D/out\"; $A %s \"$D/x.lua\" >\"$D/out\" 2>&1 & pid=$!\n%s%s\nwait $pid; s=$?\n" ..
+        "cat \"$D/out\"; echo $s"):format(options or "run", await_output, signals))
+    end
+
+    local waiting = [[
+      local async = require "asyncbox"
+      local guard <close> = setmetatable({}, {__close = function() print "main closed" end})
+      async.spawn(function()
+        local guard <close> = setmetatable({}, {__close = function()
+          async.shield(async.sleep, 0.01)
+          print "task closed"
+        end})
+        async.sleep(100)
+      end)
+      async.sleep(0.01)
+      print "started" io.stdout:flush()
+      async.sleep(100)
+      print "not reached"]]
+
+    local function sorted(text)
+      local list = {}
+      for line in text:gmatch "[^\n]+" do
+        list[#list + 1] = line
+      end
+      table.sort(list)
+      return table.concat(list, "\n")
+    end
+
+    it("runs its <close> handlers and ends with 130, after SIGTERM with 143.", function()
+      assert.equal("130\nmain closed\nstarted\ntask closed",
+        sorted(signalled(waiting, "kill -INT $pid")))
+      assert.equal("143\nmain closed\nstarted\ntask closed",
+        sorted(signalled(waiting, "kill -TERM $pid")))
+      assert.equal("130\nmain closed\nstarted\ntask closed",
+        sorted(signalled(waiting, "kill -INT $pid", "")))
+    end)
+
+    it("takes two signals at once for one.", function()
+      assert.equal("130\nmain closed\nstarted\ntask closed",
+        sorted(signalled(waiting, "kill -INT $pid; kill -INT $pid")))
+    end)
+
+    it("breaks off a loop that never waits.", function()
+      assert.equal("started\n130\n", signalled([[
+        print "started" io.stdout:flush()
+        while true do end]], "kill -INT $pid"))
+    end)
+
+    it("raises in each further wait, but a loop that swallows all errors takes two.", function()
+      assert.equal("started\n130\n", signalled([[
+        local async = require "asyncbox"
+        print "started" io.stdout:flush()
+        while true do pcall(async.sleep, 100) end]],
+        "kill -INT $pid; sleep 0.2; kill -INT $pid"))
+    end)
+
+    it("breaks off a wait inside a user coroutine.", function()
+      assert.equal("started\n130\n", signalled([[
+        local async = require "asyncbox"
+        print "started" io.stdout:flush()
+        coroutine.wrap(function() async.sleep(100) end)()]], "kill -INT $pid"))
+    end)
+
+    it("breaks off a read of standard input.", function()
+      write("x.lua", [[print "started" io.stdout:flush() io.read() print "not reached"]])
+      assert.equal("started\n130\n", sh(
+        "mkfifo \"$D/in\"; sleep 20 >\"$D/in\" & feeder=$!\n" ..
+        "$A \"$D/x.lua\" <\"$D/in\" >\"$D/out\" 2>&1 & pid=$!\n" ..
+        await_output .. "kill -INT $pid; wait $pid; s=$?\n" ..
+        "kill $feeder; cat \"$D/out\"; echo $s"
+      ))
+    end)
+
+    it("ends at once at the second one.", function()
+      assert.equal("started\nclosing\n130\n", signalled([[
+        local async = require "asyncbox"
+        local guard <close> = setmetatable({}, {__close = function()
+          print "closing" io.stdout:flush()
+          while true do end
+        end})
+        print "started" io.stdout:flush()
+        async.sleep(100)]], [[kill -INT $pid
+        i=0; while ! grep -q closing "$D/out" && [ $i -lt 250 ]; do sleep 0.02; i=$((i+1)); done
+        sleep 0.2; kill -INT $pid]]))
+    end)
+
+    it("ends -e too, and the script does not start.", function()
+      write("x.lua", "print 'not reached'")
+      assert.equal("started\n130\n", sh(
+        [[$A -e 'print "started" io.stdout:flush() require "asyncbox".sleep(100)' ]] ..
+        "\"$D/x.lua\" >\"$D/out\" 2>&1 & pid=$!\n" .. await_output ..
+        "kill -INT $pid; wait $pid; s=$?; cat \"$D/out\"; echo $s"
+      ))
+    end)
+  end)
+
+  describe("writes to standard output", function()
+    it("and ends quietly when nobody reads any more.", function()
+      write("x.lua", "while true do print 'y' end")
+      assert.equal("y\n141\n", sh [[{ "$A" "$D/x.lua"; echo $? >"$D/s"; } | head -1; cat "$D/s"]])
+    end)
+
+    it("and says when that fails at the end.", function()
+      if not io.open "/dev/full" then
+        return
+      end
+      local out = sh [["$A" -e 'print "x"' >/dev/full; echo $?]]
+      assert.is_truthy(out:find "^asyncbox: cannot write to standard output[^\n]*\n1\n$", out)
+      out = sh [["$A" -e 'print "x" os.exit(3)' >/dev/full; echo $?]]
+      assert.is_truthy(out:find "\n3\n$", out)
+      out = sh [["$A" --help >/dev/full; echo $?]]
+      assert.is_truthy(out:find "\n1\n$", out)
+    end)
+
+    it("or not, when it was closed before the start, and no file takes its place.", function()
+      assert.equal("1\n", sh(
+        [["$A" -e 'local f = io.open("]] .. dir .. [[/data", "w") print "lost" f:close()' ]] ..
+        ">&- 2>/dev/null; echo $?; cat \"$D/data\""
+      ))
+      assert.equal("0\n", sh [["$A" -e 'local x' >&-; echo $?]])
+    end)
+
+    it("before a program that the script starts does.", function()
+      assert_printed("one\ntwo\n", cli.run {
+        "-e", "print 'one' io.stdout:flush() os.execute 'echo two'" })
+    end)
+  end)
+
+  describe("as an interpreter for busted", function()
+    local specs = [[
+      describe("A spec", function()
+        it("may wait.", function()
+          local async = require "asyncbox"
+          async.sleep(0.01)
+          assert.is_truthy(async.current_task())
+        end)
+      end)]]
+
+    local function program()
+      local name = cli.program()
+      return name:sub(1, 1) == "/" and name or (sh "printf %s $PWD/$A")
+    end
+
+    local function run_test(words, options)
+      options = options or {}
+      options.cwd = dir
+      options.program = program()
+      return cli.run(words, options)
+    end
+
+    before_each(function()
+      assert(os.execute("mkdir " .. quote(dir .. "/spec")))
+    end)
+
+    it("runs the specs of a project: asyncbox test.", function()
+      write("spec/tiny_spec.lua", specs)
+      local result = run_test { "test" }
+      assert.is_truthy(result.stdout:find("1 success", 1, true), result.stdout .. result.stderr)
+      assert.equal("", result.stderr)
+      assert.equal(0, result.status)
+    end)
+
+    it("hands busted's options on.", function()
+      write("spec/tiny_spec.lua", specs)
+      local result = run_test { "test", "-o", "TAP", "spec/tiny_spec.lua" }
+      assert.is_truthy(result.stdout:find("ok 1 - A spec may wait.", 1, true), result.stdout)
+      result = run_test { "test", "--nosuch" }
+      assert.is_truthy(result.stderr:find("asyncbox test: error: ", 1, true))
+      assert.equal(1, result.status)
+    end)
+
+    it("ends with 1 when a spec fails.", function()
+      write("spec/tiny_spec.lua", "it('fails.', function() assert.is_true(false) end)")
+      local result = run_test { "test" }
+      assert.is_truthy(result.stdout:find("1 failure", 1, true))
+      assert.equal(1, result.status)
+    end)
+
+    it("says how to install busted when it is missing.", function()
+      local env = { LUA_PATH = dir .. "/?.lua" }
+      assert_one_error(1, run_test({ "test" }, { env = env }), "apt install lua-busted")
+    end)
+
+    it("is what busted --lua=asyncbox starts.", function()
+      if sh "command -v busted >/dev/null && echo yes" ~= "yes\n" then
+        return
+      end
+      write("spec/tiny_spec.lua", specs)
+      local out = sh("cd \"$D\" && busted --lua=" .. quote(program()) .. "; echo $?")
+      assert.is_truthy(out:find("1 success", 1, true), out)
+      assert.is_truthy(out:find "\n0\n$", out)
+    end)
+  end)
+end)
