@@ -1,6 +1,7 @@
 /* async.c - the module "asyncbox": tasks, waits for time, and what async.lua
  * composes of them. */
 #include "async.h"
+#include "report.h"
 #include <string.h>
 
 extern const char ab_lua_async[];
@@ -154,6 +155,13 @@ static int core_misuse(lua_State *L)
     return ab_misuse(L, "%s", luaL_checkstring(L, 1));
 }
 
+/* rethrow(error): raises it again, with the traceback that it had. */
+static int core_rethrow(lua_State *L)
+{
+    lua_settop(L, 1);
+    return ab_report_rethrow(L);
+}
+
 /* raise(code, op, message) */
 static int core_raise(lua_State *L)
 {
@@ -203,8 +211,10 @@ static const luaL_Reg core[] = {
     {"options", core_options},
     {"raise", core_raise},
     {"results", ab_results},
+    {"rethrow", core_rethrow},
     {"run_scope", ab_run_scope},
     {"start", ab_start},
+    {"trace", ab_report_handler},
     {NULL, NULL},
 };
 

@@ -2,13 +2,17 @@
 -- Gets the module's table, the primitives that only this file uses (async.c),
 -- and the methods of Task and Future.
 local async, core, task_methods = ...
-local await, spawn, sleep, shield, now = async.await, async.spawn, async.sleep, async.shield, async.now
+local await, spawn, sleep = async.await, async.spawn, async.sleep
+local shield, now = async.shield, async.now
 local join, start, results = core.join, core.start, core.results
-local is_task, failed, misuse = core.is_task, core.failed, core.misuse
-local pcall, error, type, setmetatable, select = pcall, error, type, setmetatable, select
+local is_task, failed, misuse, rethrow = core.is_task, core.failed, core.misuse, core.rethrow
+local pcall, xpcall, type, setmetatable = pcall, xpcall, type, setmetatable
 local unpack, remove, insert = table.unpack, table.remove, table.insert
 
 local ALL, UNTIL_ERROR, UNTIL_FIRST = 0, 1, 2 -- modes of core.join
+
+-- pcall for errors that are passed on: their traceback is kept for rethrow.
+local function try(f, ...) return xpcall(f, core.trace, ...) end
 
 local function cancel_all(tasks, n)
   for i = 1, n do tasks[i]:cancel() end
@@ -17,16 +21,16 @@ end
 -- Cancels what is left of the tasks and waits until all have ended.
 local function end_all(tasks, n)
   cancel_all(tasks, n)
-  join(tasks, n, ALL, true)
+  shield(join, tasks, n, ALL)
 end
 
 -- Waits for tasks that belong to the caller alone: when the wait is cancelled,
 -- so are they.
 local function join_own(tasks, n, mode)
-  local ok, which = pcall(join, tasks, n, mode)
+  local ok, which = try(join, tasks, n, mode)
   if ok then return which end
   end_all(tasks, n)
-  error(which, 0)
+  rethrow(which)
 end
 
 -- ---- many at once ----
@@ -56,8 +60,8 @@ function async.wait(list, options)
   local seconds = options and options.timeout
   if seconds then
     core.check_seconds(seconds, "timeout")
-    local ok, err = pcall(async.timeout, seconds, join, tasks, n, mode)
-    if not ok and not (type(err) == "table" and err.code == "ETIMEDOUT") then error(err, 0) end
+    local ok, err = try(async.timeout, seconds, join, tasks, n, mode)
+    if not ok and not (type(err) == "table" and err.code == "ETIMEDOUT") then rethrow(err) end
   else
     join(tasks, n, mode)
   end
@@ -72,10 +76,10 @@ end
 function async.wait_for(x, seconds)
   core.check_seconds(seconds, "seconds")
   if not core.is_awaitable(x) then return x end
-  local got = table.pack(pcall(async.timeout, seconds, await, x))
+  local got = table.pack(try(async.timeout, seconds, await, x))
   if got[1] then return unpack(got, 2, got.n) end
   if is_task(x) and not x:done() then end_all({ x }, 1) end
-  error(got[2], 0)
+  rethrow(got[2])
 end
 
 function async.race(...)
@@ -92,10 +96,10 @@ function async.any(...)
   local left = { unpack(tasks, 1, n) }
   local last
   while #left > 0 do
-    local ok, which = pcall(join, left, #left, UNTIL_FIRST)
+    local ok, which = try(join, left, #left, UNTIL_FIRST)
     if not ok then
       end_all(tasks, n)
-      error(which, 0)
+      rethrow(which)
     end
     last = remove(left, which)
     if not failed(last) then
@@ -172,13 +176,13 @@ end
 
 local function chain(self, on_ok, on_err)
   return spawn(function()
-    local got = table.pack(pcall(await, self))
+    local got = table.pack(try(await, self))
     if got[1] then
       if on_ok then return await(on_ok(unpack(got, 2, got.n))) end
       return unpack(got, 2, got.n)
     end
     if on_err and self:done() then return await(on_err(got[2])) end
-    error(got[2], 0)
+    rethrow(got[2])
   end)
 end
 
@@ -188,10 +192,10 @@ function task_methods:catch(on_err) return chain(self, nil, on_err) end
 
 function task_methods:finally(f)
   return spawn(function()
-    local got = table.pack(pcall(await, self))
+    local got = table.pack(try(await, self))
     await(f())
     if got[1] then return unpack(got, 2, got.n) end
-    error(got[2], 0)
+    rethrow(got[2])
   end)
 end
 
@@ -312,7 +316,7 @@ function condition:wait()
   local event = async.event()
   insert(self._waiting, event)
   self._lock:release()
-  local ok, err = pcall(event.wait, event)
+  local ok, err = try(event.wait, event)
   shield(self._lock.acquire, self._lock) -- the caller releases it again
   if ok then return end
   for i, e in ipairs(self._waiting) do
@@ -321,7 +325,7 @@ function condition:wait()
       break
     end
   end
-  error(err, 0)
+  rethrow(err)
 end
 
 function condition:wait_for(predicate)
@@ -346,7 +350,9 @@ function async.barrier(parties)
   if math.type(parties) ~= "integer" or parties < 1 then
     misuse("barrier: bad argument #1 (a number of parties, 1 or more, expected)")
   end
-  return setmetatable({ _parties = parties, _count = 0, _event = async.event(), _broken = false }, barrier_meta)
+  return setmetatable({
+    _parties = parties, _count = 0, _event = async.event(), _broken = false,
+  }, barrier_meta)
 end
 
 local function break_barrier(self)
@@ -364,10 +370,10 @@ function barrier:wait()
     event:set()
     return order
   end
-  local ok, err = pcall(event.wait, event)
+  local ok, err = try(event.wait, event)
   if not ok then
     if event == self._event then break_barrier(self) end
-    error(err, 0)
+    rethrow(err)
   end
   if self._broken and event == self._event then core.raise("EBROKEN", "barrier:wait") end
   return order
@@ -393,7 +399,9 @@ function async.rate_limit(n, per)
     misuse("rate_limit: bad argument #1 (a whole number, 1 or more, expected)")
   end
   core.check_seconds(per, "per")
-  return setmetatable({ _n = n, _per = per, _times = {}, _next = 1, _lock = async.lock() }, limiter_meta)
+  return setmetatable({
+    _n = n, _per = per, _times = {}, _next = 1, _lock = async.lock(),
+  }, limiter_meta)
 end
 
 function limiter:acquire()

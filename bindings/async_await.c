@@ -86,7 +86,6 @@ typedef struct join_op {
     size_t pending;
     int mode;
     ab_task *first; /* that ended the wait: the first that failed, or ended */
-    ab_scope *shield;
     size_t allocated; /* entries of tasks */
 } join_op;
 
@@ -98,17 +97,9 @@ static void unwatch_all(join_op *join)
     join->count = 0;
 }
 
-static void leave_shield(join_op *join)
-{
-    if (join->shield)
-        ab_scope_leave(join->shield);
-    join->shield = NULL;
-}
-
 static int join_push(lua_State *L, ab_op *op)
 {
-    join_op *join = (join_op *)op;
-    leave_shield(join);
+    const join_op *join = (const join_op *)op;
     if (!join->first)
         return 0;
     for (lua_Integer i = 1; lua_rawgeti(L, 1, i) != LUA_TNIL; i++) {
@@ -123,16 +114,13 @@ static int join_push(lua_State *L, ab_op *op)
 
 static void join_cancel(ab_op *op)
 {
-    join_op *join = (join_op *)op;
-    unwatch_all(join);
-    leave_shield(join);
+    unwatch_all((join_op *)op);
     ab_op_finish(op, UV_ECANCELED);
 }
 
 static void join_drop(ab_op *op)
 {
     join_op *join = (join_op *)op;
-    leave_shield(join);
     if (join->tasks)
         ab_box_free(op->box, join->tasks,
                     join->allocated * sizeof *join->tasks);
@@ -205,13 +193,13 @@ static int join_watch(lua_State *L, join_op *join, lua_Integer n)
     return 0;
 }
 
-/* join(list, n, mode, shielded): waits until all of the n tasks of the list
- * are done, or (mode 1) one has failed, or (mode 2) one is done; gives the
- * index of that one. */
+/* join(list, n, mode): waits until all of the n tasks of the list are done, or
+ * (mode 1) one has failed, or (mode 2) one is done; gives the index of that
+ * one. */
 int ab_join(lua_State *L)
 {
     lua_Integer n = lua_tointeger(L, 2);
-    int mode = (int)lua_tointeger(L, 3), shielded = lua_toboolean(L, 4);
+    int mode = (int)lua_tointeger(L, 3);
     size_t pending;
     lua_Integer found = join_scan(L, n, mode, &pending);
     if (found) {
@@ -220,17 +208,10 @@ int ab_join(lua_State *L)
     }
     if (pending == 0)
         return 0;
-    ab_scope *shield = NULL;
-    if (shielded && ab_task_current(L) && !ab_box_of(L)->closing) {
-        shield = ab_scope_enter(ab_task_current(L), AB_SCOPE_PLAIN, 1);
-        if (!shield)
-            return luaL_error(L, "not enough memory");
-    }
     ab_task_check(L, "gather");
     join_op *join = (join_op *)ab_op_new(L, &join_type);
     join->pending = pending;
     join->mode = mode;
-    join->shield = shield;
     int err = join_watch(L, join, n);
     if (err)
         return ab_op_fail(L, &join->op, err, NULL, NULL);
@@ -264,19 +245,6 @@ static void to_task(lua_State *L, const char *what, lua_Integer i)
     ab_spawn_any(L, lua_gettop(L), NULL, what);
 }
 
-/* Is the list at idx made of tasks alone?  Then it needs no copy. */
-static int all_tasks(lua_State *L, int idx, lua_Integer n)
-{
-    for (lua_Integer i = 1; i <= n; i++) {
-        lua_rawgeti(L, idx, i);
-        int is_task = ab_task_test(L, -1) != NULL;
-        lua_pop(L, 1);
-        if (!is_task)
-            return 0;
-    }
-    return 1;
-}
-
 /* start(what, a, b, ... [, options]) or start(what, {a, b}, options): gives
  * tasks, n, options or nil, whether it was a list. */
 int ab_start(lua_State *L)
@@ -288,15 +256,12 @@ int ab_start(lua_State *L)
     if (is_list) {
         lua_settop(L, 3);
         n = luaL_len(L, 2);
-        if (all_tasks(L, 2, n)) {
-            lua_pushvalue(L, 2);
-        } else {
-            lua_createtable(L, (int)n, 0);
-            for (lua_Integer i = 1; i <= n; i++) {
-                lua_geti(L, 2, i);
-                to_task(L, what, i);
-                lua_rawseti(L, 4, i);
-            }
+        /* A copy: the script may change its own while they are waited for. */
+        lua_createtable(L, (int)n, 0);
+        for (lua_Integer i = 1; i <= n; i++) {
+            lua_geti(L, 2, i);
+            to_task(L, what, i);
+            lua_rawseti(L, 4, i);
         }
         lua_pushinteger(L, n);
         lua_pushvalue(L, 3);

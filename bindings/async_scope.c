@@ -9,32 +9,27 @@ static int no_memory(lua_State *L, const char *what)
     return ab_error_raise(L, UV_ENOMEM, &(ab_detail){what, 0, 0, 0});
 }
 
-/* The scope that a call entered is the task's innermost again when it ends:
- * whatever it entered itself, it has left. */
-static ab_scope *leave(lua_State *L, int *fired)
+/* Leaves the scope that a call entered, and groups inside that it never
+ * closed. */
+static void leave(lua_State *L, ab_scope *scope)
 {
-    ab_task *task = ab_task_current(L);
-    ab_scope *scope = task ? task->scope : NULL;
-    if (scope && scope->owner == task) {
-        *fired = scope->fired;
-        ab_scope_leave(scope);
-    }
-    return scope;
+    ab_scope_rewind(ab_task_current(L), scope);
+    ab_scope_leave(scope);
 }
 
 /* Stack: 1 handler, 2 seconds, 3.. results or the error. */
 static int timeout_done(lua_State *L, int status, lua_KContext ctx)
 {
-    (void)ctx;
-    int fired = 0;
-    leave(L, &fired);
+    ab_scope *scope = (ab_scope *)ctx;
+    int fired = scope->fired;
+    leave(L, scope);
     if (status == LUA_OK || status == LUA_YIELD)
         return lua_gettop(L) - 2;
     const ab_task *task = ab_task_current(L);
     int ours = fired && ab_error_is(L, -1, UV_ECANCELED) && task &&
                !(task->flags & AB_TASK_INTERRUPT);
     if (!ours)
-        return lua_error(L);
+        return ab_report_rethrow(L);
     lua_pushfstring(L, "timed out after %f s", lua_tonumber(L, 2));
     return ab_error_raise(
         L, UV_ETIMEDOUT,
@@ -48,7 +43,7 @@ int ab_timeout(lua_State *L)
     luaL_checkany(L, 2);
     ab_task *task = ab_task_check(L, "timeout");
     ab_await_prepare(L, 2);
-    lua_pushcfunction(L, ab_report_keep);
+    lua_pushcfunction(L, ab_report_handler);
     lua_insert(L, 1);
     ab_scope *scope = ab_scope_enter(task, AB_SCOPE_PLAIN, 0);
     if (!scope || ab_scope_deadline(scope, ns)) {
@@ -57,19 +52,18 @@ int ab_timeout(lua_State *L)
         return no_memory(L, "timeout");
     }
     int nargs = lua_gettop(L) - 3;
+    lua_KContext ctx = (lua_KContext)scope;
     return timeout_done(
-        L, lua_pcallk(L, nargs, LUA_MULTRET, 1, 0, timeout_done), 0);
+        L, lua_pcallk(L, nargs, LUA_MULTRET, 1, ctx, timeout_done), ctx);
 }
 
 /* Stack: 1 handler, 2.. results or the error. */
 static int shield_done(lua_State *L, int status, lua_KContext ctx)
 {
-    (void)ctx;
-    int fired;
-    leave(L, &fired);
+    leave(L, (ab_scope *)ctx);
     if (status == LUA_OK || status == LUA_YIELD)
         return lua_gettop(L) - 1;
-    return lua_error(L);
+    return ab_report_rethrow(L);
 }
 
 /* shield(f|awaitable, ...) */
@@ -80,13 +74,14 @@ int ab_shield(lua_State *L)
     if (!task)
         ab_task_check(L, "shield");
     ab_await_prepare(L, 1);
-    lua_pushcfunction(L, ab_report_keep);
+    lua_pushcfunction(L, ab_report_handler);
     lua_insert(L, 1);
-    if (!ab_scope_enter(task, AB_SCOPE_PLAIN, 1))
+    lua_KContext ctx = (lua_KContext)ab_scope_enter(task, AB_SCOPE_PLAIN, 1);
+    if (!ctx)
         return no_memory(L, "shield");
     int nargs = lua_gettop(L) - 2;
-    return shield_done(L, lua_pcallk(L, nargs, LUA_MULTRET, 1, 0, shield_done),
-                       0);
+    return shield_done(
+        L, lua_pcallk(L, nargs, LUA_MULTRET, 1, ctx, shield_done), ctx);
 }
 
 /* ---- groups ---- */
@@ -99,37 +94,20 @@ static const ab_class group_class;
 
 typedef struct idle_op {
     ab_op op;
-    ab_scope *scope;
-    ab_scope *shield;
+    ab_scope *scope; /* lives until it has finished this op */
 } idle_op;
-
-static void idle_unlink(idle_op *idle)
-{
-    if (idle->scope && idle->scope->idle == &idle->op)
-        idle->scope->idle = NULL;
-    if (idle->shield)
-        ab_scope_leave(idle->shield);
-    idle->shield = NULL;
-}
 
 static int idle_push(lua_State *L, ab_op *op)
 {
     (void)L;
-    idle_unlink((idle_op *)op);
+    (void)op;
     return 0;
 }
 
 static void idle_cancel(ab_op *op)
 {
-    idle_unlink((idle_op *)op);
+    ((idle_op *)op)->scope->idle = NULL;
     ab_op_finish(op, UV_ECANCELED);
-}
-
-static void idle_drop(ab_op *op)
-{
-    idle_op *idle = (idle_op *)op;
-    if (idle->shield)
-        ab_scope_leave(idle->shield);
 }
 
 static const ab_op_type idle_type = {
@@ -137,7 +115,6 @@ static const ab_op_type idle_type = {
     .size = sizeof(idle_op),
     .push = idle_push,
     .cancel = idle_cancel,
-    .drop = idle_drop,
 };
 
 static int wait_idle(lua_State *L);
@@ -150,34 +127,38 @@ static int wait_more(lua_State *L, int status, lua_KContext ctx)
     return wait_idle(L);
 }
 
-/* Waits until the group at 1 has no members; true at 2: shielded; true at 3:
- * go on waiting after a failure. */
+/* Waits until the group at 1 has no members; true at 2: go on waiting after a
+ * failure. */
 static int wait_idle(lua_State *L)
 {
     group *g = lua_touserdata(L, 1);
     ab_scope *scope = g->scope;
-    int shielded = lua_toboolean(L, 2);
     if (!scope || scope->members == 0 ||
-        (scope->cancelled && !lua_toboolean(L, 3)))
+        (scope->cancelled && !lua_toboolean(L, 2)))
         return 0;
-    ab_task *task = ab_task_current(L);
     if (scope->idle)
         return luaL_error(L, "group: another task waits for it already");
-    ab_scope *shield = NULL;
-    if (shielded && task && !ab_box_of(L)->closing &&
-        !(shield = ab_scope_enter(task, AB_SCOPE_PLAIN, 1)))
-        return no_memory(L, "group");
     ab_task_check(L, "group");
     idle_op *idle = (idle_op *)ab_op_new(L, &idle_type);
     idle->scope = scope;
-    idle->shield = shield;
     scope->idle = &idle->op;
     return ab_task_parkk(L, &idle->op, 0, wait_more);
 }
 
-/* Cancels every member of the group at idx. */
+/* Pushes a call that waits until all members are gone, come what may, and
+ * gives its number of arguments. */
+static int push_wait_gone(lua_State *L)
+{
+    lua_pushcfunction(L, ab_shield);
+    lua_pushcfunction(L, wait_idle);
+    lua_pushvalue(L, 1);
+    lua_pushboolean(L, 1);
+    return 3;
+}
+
 static void cancel_members(lua_State *L, ab_scope *scope)
 {
+    scope->ending = 1;
     lua_rawgeti(L, LUA_REGISTRYINDEX, scope->set_ref);
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
         ab_task *task = lua_touserdata(L, -2);
@@ -217,9 +198,9 @@ static int close_done(lua_State *L, int status, lua_KContext ctx)
         (lua_isnil(L, 2) || ab_error_is(L, 2, UV_ECANCELED)))
         return ab_task_results(L, at);
     if (status != LUA_OK && status != LUA_YIELD && lua_isnil(L, 2))
-        return lua_error(L); /* the wait was cancelled */
+        return ab_report_rethrow(L); /* the wait was cancelled */
     if (!lua_isnil(L, 3))
-        return lua_pushvalue(L, 3), lua_error(L);
+        return lua_pushvalue(L, 3), ab_report_rethrow(L);
     return 0;
 }
 
@@ -228,11 +209,8 @@ static int close_cancel(lua_State *L)
     group *g = lua_touserdata(L, 1);
     lua_settop(L, 3);
     cancel_members(L, g->scope);
-    lua_pushcfunction(L, wait_idle);
-    lua_pushvalue(L, 1);
-    lua_pushboolean(L, 1);
-    lua_pushboolean(L, 1);
-    return close_done(L, lua_pcallk(L, 3, 0, 0, 0, close_done), 0);
+    int n = push_wait_gone(L);
+    return close_done(L, lua_pcallk(L, n, 0, 0, 0, close_done), 0);
 }
 
 /* The block ended well and its members are waited for: they have ended, or one
@@ -313,16 +291,13 @@ static int group_waited(lua_State *L, int status, lua_KContext stage)
     if (stage == 0 && g->scope->cancelled) {
         lua_settop(L, 1);
         cancel_members(L, g->scope);
-        lua_pushcfunction(L, wait_idle);
-        lua_pushvalue(L, 1);
-        lua_pushboolean(L, 1);
-        lua_pushboolean(L, 1);
-        return group_waited(L, lua_pcallk(L, 3, 0, 0, 1, group_waited), 1);
+        int n = push_wait_gone(L);
+        return group_waited(L, lua_pcallk(L, n, 0, 0, 1, group_waited), 1);
     }
     if (push_failed(L, g->scope))
         return ab_task_results(L, -1);
     if (error)
-        return lua_error(L);
+        return ab_report_rethrow(L);
     return 0;
 }
 

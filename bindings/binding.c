@@ -84,20 +84,12 @@ void *ab_object_test(lua_State *L, int idx, const ab_class *cls)
 
 int ab_misuse(lua_State *L, const char *format, ...)
 {
-    lua_Debug ar;
-    const char *where = "";
-    for (int level = 1; lua_getstack(L, level, &ar); level++) {
-        lua_getinfo(L, "Sl", &ar);
-        if (ar.currentline > 0 && !ab_report_internal(ar.source)) {
-            where = lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
-            break;
-        }
-    }
+    ab_report_where(L);
     va_list args;
     va_start(args, format);
-    const char *text = lua_pushvfstring(L, format, args);
+    lua_pushvfstring(L, format, args);
     va_end(args);
-    lua_pushfstring(L, "%s%s", where, text);
+    lua_concat(L, 2);
     return lua_error(L);
 }
 

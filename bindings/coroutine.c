@@ -19,6 +19,21 @@ static int is_task(lua_State *co)
     return (ab_co_flags(co) & AB_CO_TASK) != 0;
 }
 
+/* Closes co; its <close> variables run and cannot wait: this function is what
+ * they are told lies in between. */
+static int close_thread(lua_State *L, lua_State *co)
+{
+    ab_box *box = ab_box_of(L);
+    ab_nest nest = {box->nest, L, NULL, 1};
+    lua_State *running = box->running;
+    box->nest = &nest;
+    box->running = co;
+    int status = lua_closethread(co, L);
+    box->nest = nest.outer;
+    box->running = running;
+    return status;
+}
+
 /* ---- resume ---- */
 
 static int resume_results(lua_State *L, int n);
@@ -28,8 +43,8 @@ static int resume_k(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     (void)ctx;
     lua_State *co = lua_tothread(L, 1);
-    ab_coro_unpark(L, co);
-    return resume_results(L, ab_coro_resume(L, co, 0));
+    ab_scope *scope = ab_coro_unpark(L, co);
+    return resume_results(L, ab_coro_resume(L, co, 0, scope));
 }
 
 static int resume_results(lua_State *L, int n)
@@ -45,7 +60,7 @@ static int resume_results(lua_State *L, int n)
 static int l_resume(lua_State *L)
 {
     lua_State *co = check_co(L);
-    return resume_results(L, ab_coro_resume(L, co, lua_gettop(L) - 1));
+    return resume_results(L, ab_coro_resume(L, co, lua_gettop(L) - 1, NULL));
 }
 
 /* ---- wrap ---- */
@@ -57,8 +72,8 @@ static int wrap_k(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     (void)ctx;
     lua_State *co = lua_tothread(L, lua_upvalueindex(1));
-    ab_coro_unpark(L, co);
-    return wrap_results(L, ab_coro_resume(L, co, 0));
+    ab_scope *scope = ab_coro_unpark(L, co);
+    return wrap_results(L, ab_coro_resume(L, co, 0, scope));
 }
 
 /* Raises the error on top of the stack in the caller of a wrapped function. */
@@ -66,7 +81,7 @@ static int wrap_error(lua_State *L, lua_State *co)
 {
     int status = lua_status(co);
     if (status != LUA_OK && status != LUA_YIELD) {
-        status = lua_closethread(co, L);
+        status = close_thread(L, co);
         lua_xmove(co, L, 1); /* the error, or that of a <close> variable */
     }
     if (status != LUA_ERRMEM && lua_type(L, -1) == LUA_TSTRING) {
@@ -89,7 +104,7 @@ static int wrap_results(lua_State *L, int n)
 static int wrapped(lua_State *L)
 {
     lua_State *co = lua_tothread(L, lua_upvalueindex(1));
-    return wrap_results(L, ab_coro_resume(L, co, lua_gettop(L)));
+    return wrap_results(L, ab_coro_resume(L, co, lua_gettop(L), NULL));
 }
 
 static int l_create(lua_State *L)
@@ -178,7 +193,7 @@ static int l_close(lua_State *L)
     status s = status_of(L, co);
     if (s == RUNNING || s == NORMAL || is_task(co))
         return luaL_error(L, "cannot close a %s coroutine", status_names[s]);
-    if (lua_closethread(co, L) == LUA_OK) {
+    if (close_thread(L, co) == LUA_OK) {
         lua_pushboolean(L, 1);
         return 1;
     }

@@ -110,12 +110,12 @@ static int open_state(lua_State *L)
 void ab_sched_open(lua_State *L)
 {
     ab_box *box = ab_box_of(L);
-    lua_createtable(L, 2, 0); /* rethrow: both fields are there from now on */
-    lua_pushboolean(L, 0);
-    lua_rawseti(L, -2, 1);
-    lua_pushboolean(L, 0);
-    lua_rawseti(L, -2, 2);
-    box->rethrow_ref = registry_ref(L);
+    lua_createtable(L, 3, 0); /* all fields are there from now on */
+    for (int i = 1; i <= 3; i++) {
+        lua_pushboolean(L, 0);
+        lua_rawseti(L, -2, i);
+    }
+    box->trace_ref = registry_ref(L);
     lua_createtable(L, 1, 0);
     box->place_ref = registry_ref(L);
     lua_newtable(L);
@@ -126,10 +126,6 @@ void ab_sched_open(lua_State *L)
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
     box->failures_ref = registry_ref(L);
-    lua_createtable(L, 0, 1);
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    box->failure_mt_ref = registry_ref(L);
     lua_newtable(L);
     box->task_mt = lua_topointer(L, -1);
     box->task_mt_ref = registry_ref(L);

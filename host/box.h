@@ -65,8 +65,8 @@ struct ab_box {
     int tasks_ref;      /* registry: living tasks by slot */
     int spares_ref;     /* registry: spare coroutines */
     int task_mt_ref, failed_mt_ref, future_mt_ref;
-    int failure_mt_ref; /* of the table {error, traceback} */
-    int rethrow_ref;    /* {error, traceback}: the last error passed on */
+    int trace_ref;      /* the last error with its traceback: report.c */
+    int rethrowing;     /* that one is being raised again */
     int sources_ref;    /* places of spawns: id -> name, name -> id */
     int place_ref;      /* {function}: keeps place_fn alive */
     const void *place_fn; /* the function that spawned last ... */

@@ -7,16 +7,17 @@
 
 /* ---- may it wait? ---- */
 
-/* Finds the C function that keeps L from being suspended, by name. */
-static void push_blocker(lua_State *L, lua_State *of)
+/* Pushes the name of the C function that keeps `of` from being suspended; 0 and
+ * nothing when it has none. */
+static int push_blocker(lua_State *L, lua_State *of)
 {
     lua_Debug ar;
     for (int level = of == L ? 1 : 0; lua_getstack(of, level, &ar); level++) {
         lua_getinfo(of, "Sn", &ar);
-        if (ar.namewhat && strcmp(ar.namewhat, "metamethod") == 0 &&
-            ar.name && strcmp(ar.name, "__gc") == 0) {
+        if (ar.namewhat && strcmp(ar.namewhat, "metamethod") == 0 && ar.name &&
+            strcmp(ar.name, "__gc") == 0) {
             lua_pushliteral(L, "a __gc finalizer");
-            return;
+            return 1;
         }
         if (strcmp(ar.what, "C") != 0)
             continue;
@@ -30,13 +31,40 @@ static void push_blocker(lua_State *L, lua_State *of)
         }
         if (ab_report_function_name(L, -1)) {
             lua_remove(L, -2);
-            return;
+            return 1;
         }
         lua_pop(L, 1);
         lua_pushstring(L, ar.name ? ar.name : "a C function");
-        return;
+        return 1;
     }
-    lua_pushliteral(L, "a C function");
+    return 0;
+}
+
+static int refuse_text(lua_State *L, const char *format, const char *what)
+{
+    ab_report_where(L);
+    lua_pushfstring(L, format, what);
+    lua_concat(L, 2);
+    return lua_error(L);
+}
+
+/* A C function lies in between that cannot be suspended: names it. */
+static int refuse_blocked(lua_State *L, const ab_box *box, const char *what)
+{
+    lua_State *of = L;
+    const ab_nest *n = box->nest;
+    while (lua_isyieldable(of) || !push_blocker(L, of)) {
+        if (!n) {
+            lua_pushliteral(L, "a message handler");
+            break;
+        }
+        of = n->from;
+        n = n->outer;
+    }
+    lua_pushfstring(L, "%s: cannot wait inside %s", what, lua_tostring(L, -1));
+    return refuse_text(L,
+                       "%s: it calls back from C and cannot be suspended",
+                       lua_tostring(L, -1));
 }
 
 static int refuse(lua_State *L, ab_box *box, const char *what)
@@ -48,22 +76,14 @@ static int refuse(lua_State *L, ab_box *box, const char *what)
             &(ab_detail){what, "cannot wait any more: the box is closing", 0,
                          0});
     if (!task)
-        return luaL_error(L, "%s: cannot wait here: this is not a task", what);
+        return refuse_text(L, "%s: cannot wait here: this is not a task", what);
     if (task->state != AB_TASK_RUNNING || L != box->running)
-        return luaL_error(L,
-                          "%s: cannot wait here: this coroutine is run by a "
-                          "C module, not by asyncbox",
-                          what);
-    if (!lua_isyieldable(L) || (box->nest && box->nest->blocked)) {
-        lua_State *of = L;
-        for (ab_nest *n = box->nest; n && lua_isyieldable(of); n = n->outer)
-            of = n->from;
-        push_blocker(L, of);
-        return luaL_error(L,
-                          "%s: cannot wait inside %s: it calls back from C "
-                          "and cannot be suspended",
-                          what, lua_tostring(L, -1));
-    }
+        return refuse_text(L,
+                           "%s: cannot wait here: this coroutine is run by a "
+                           "C module, not by asyncbox",
+                           what);
+    if (!lua_isyieldable(L) || (box->nest && box->nest->blocked))
+        return refuse_blocked(L, box, what);
     return ab_error_raise(L, UV_ECANCELED, &(ab_detail){what, 0, 0, 0});
 }
 

@@ -23,6 +23,19 @@ int ab_report_internal(const char *source)
     return strncmp(source, "=[asyncbox", 10) == 0;
 }
 
+void ab_report_where(lua_State *L)
+{
+    lua_Debug ar;
+    for (int level = 1; lua_getstack(L, level, &ar); level++) {
+        lua_getinfo(L, "Sl", &ar);
+        if (ar.currentline > 0 && !ab_report_internal(ar.source)) {
+            lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
+            return;
+        }
+    }
+    lua_pushliteral(L, "");
+}
+
 /* ---- names ---- */
 
 /* Pushes the name under which package.loaded knows the function on top of the
@@ -69,7 +82,8 @@ int ab_report_yieldable(lua_State *L, int idx)
     if (!ab_report_function_name(L, idx))
         return 0;
     const char *name = lua_tostring(L, -1);
-    int found = strncmp(name, "coroutine.", 10) == 0 ||
+    int found = (strncmp(name, "coroutine.", 10) == 0 &&
+                 strcmp(name, "coroutine.close") != 0) ||
                 strncmp(name, "asyncbox", 8) == 0;
     for (int i = 0; known[i] && !found; i++)
         found = strcmp(name, known[i]) == 0;
@@ -237,19 +251,67 @@ static void push_who(lua_State *L, int idx)
     lua_pop(L, 2);
 }
 
-int ab_report_keep(lua_State *L)
+/* ---- the trace slot: {error, traceback, number of the task} ---- */
+
+enum { TRACE_ERROR = 1, TRACE_TEXT, TRACE_TASK };
+
+static void push_slot(lua_State *L)
 {
-    if (ab_error_is(L, 1, UV_ECANCELED))
-        return 1;
-    lua_settop(L, 1);
-    ab_report_traceback(L, L, 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, ab_box_of(L)->rethrow_ref);
-    lua_insert(L, -2);
-    lua_rawseti(L, -2, 2);
-    lua_pushvalue(L, 1);
-    lua_rawseti(L, -2, 1);
-    lua_settop(L, 1);
-    return 1;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ab_box_of(L)->trace_ref);
+}
+
+/* The slot's fields are there from the start: setting them takes no memory. */
+void ab_report_set_trace(lua_State *L, uint32_t task)
+{
+    push_slot(L);
+    lua_insert(L, -3);
+    lua_rawseti(L, -3, TRACE_TEXT);
+    lua_rawseti(L, -2, TRACE_ERROR);
+    lua_pushinteger(L, task);
+    lua_rawseti(L, -2, TRACE_TASK);
+    lua_pop(L, 1);
+}
+
+int ab_report_get_trace(lua_State *L, int idx)
+{
+    idx = lua_absindex(L, idx);
+    push_slot(L);
+    lua_rawgeti(L, -1, TRACE_TEXT);
+    lua_rawgeti(L, -2, TRACE_ERROR);
+    int same = lua_isstring(L, -2) && lua_rawequal(L, idx, -1);
+    lua_pop(L, 1);
+    lua_remove(L, -2);
+    if (!same)
+        lua_pop(L, 1);
+    return same;
+}
+
+int ab_report_rethrow(lua_State *L)
+{
+    if (ab_report_get_trace(L, -1)) {
+        lua_pop(L, 1);
+        ab_box_of(L)->rethrowing = 1;
+    }
+    return lua_error(L);
+}
+
+/* 1 when the error at 1 is on its way out and has been seen in this task: then
+ * its traceback stands.  `*origin`: it comes from another task, whose
+ * traceback is pushed. */
+static int seen_before(lua_State *L, ab_box *box, int *origin)
+{
+    *origin = 0;
+    if (!box->rethrowing)
+        return 0;
+    box->rethrowing = 0;
+    if (!ab_report_get_trace(L, 1))
+        return 0;
+    push_slot(L);
+    lua_rawgeti(L, -1, TRACE_TASK);
+    int same = lua_tointeger(L, -1) == (lua_Integer)box->current->id;
+    lua_pop(L, 2);
+    *origin = !same;
+    return same;
 }
 
 int ab_report_handler(lua_State *L)
@@ -260,22 +322,17 @@ int ab_report_handler(lua_State *L)
         return 1; /* on its way out: nobody will read a traceback */
     lua_settop(L, 1);
     luaL_checkstack(L, 16, NULL);
+    int origin;
+    if (seen_before(L, box, &origin)) {
+        lua_settop(L, 1);
+        return 1;
+    }
+    if (!origin)
+        lua_pushliteral(L, "stack traceback:");
     luaL_Buffer b;
     luaL_buffinit(L, &b);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, box->rethrow_ref);
-    lua_rawgeti(L, -1, 1);
-    if (!lua_isnil(L, -1) && lua_rawequal(L, 1, -1)) {
-        lua_rawgeti(L, -2, 2); /* it came from another task: begin there */
-        lua_replace(L, 2);
-        lua_settop(L, 2);
-        luaL_buffinit(L, &b);
-        lua_pushvalue(L, 2);
-        luaL_addvalue(&b);
-    } else {
-        lua_settop(L, 1);
-        luaL_buffinit(L, &b);
-        luaL_addstring(&b, "stack traceback:");
-    }
+    lua_pushvalue(L, 2);
+    luaL_addvalue(&b);
     add_frames(&b, L, L, 1);
     ab_task_push(L, task);
     push_who(L, -1);
@@ -284,14 +341,11 @@ int ab_report_handler(lua_State *L)
     lua_remove(L, -2);
     luaL_addvalue(&b);
     luaL_pushresult(&b);
-    lua_createtable(L, 2, 0);
     lua_pushvalue(L, 1);
-    lua_rawseti(L, -2, 1);
     lua_insert(L, -2);
-    lua_rawseti(L, -2, 2);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, box->failure_mt_ref);
-    lua_setmetatable(L, -2);
-    return 1;
+    ab_report_set_trace(L, task->id);
+    lua_settop(L, 1);
+    return 1; /* the error as it was: scripts may see it (load in a task) */
 }
 
 /* ---- failures ---- */

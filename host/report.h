@@ -9,12 +9,19 @@
 /* Sends a text (a final newline is added) to the host's report function. */
 void ab_report(ab_box *box, const char *text, size_t bytes);
 
-/* Message handler of tasks: turns an error value into {error, traceback}. */
+/* Message handler of tasks and of protected calls inside asyncbox that pass
+ * the error on: notes the traceback beside the error, which stays as it is. */
 int ab_report_handler(lua_State *L);
 
-/* Message handler for protected calls that pass the error on: notes the
- * traceback, so that the report shows where the error came from. */
-int ab_report_keep(lua_State *L);
+/* Raises the error on top of the stack again: its traceback stays that of
+ * where it was raised first. */
+int ab_report_rethrow(lua_State *L);
+
+/* Notes error and traceback (on top of the stack, popped) of a task, by its
+ * number; never raises.  get_trace pushes the traceback of the error at idx if
+ * it was noted last: 1, else 0 and nothing. */
+void ab_report_set_trace(lua_State *L, uint32_t task);
+int ab_report_get_trace(lua_State *L, int idx);
 
 /* How many frames a coroutine has. */
 int ab_report_depth(lua_State *of);
@@ -43,6 +50,10 @@ int ab_report_yieldable(lua_State *L, int idx);
 
 /* Pushes "file.lua:12", a place as ab_task_place gives it, or "". */
 void ab_report_place(lua_State *L, uint16_t source, int32_t line);
+
+/* Pushes "file.lua:12: ", the innermost place in the script's own code, however
+ * many of asyncbox's own Lua parts lie between, or "". */
+void ab_report_where(lua_State *L);
 
 /* Is this a frame of asyncbox's own Lua parts, by its source? */
 int ab_report_internal(const char *source);

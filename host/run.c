@@ -148,13 +148,16 @@ int ab_box_step(ab_box *box, uint64_t budget_ns)
     if (box->inside)
         return UV_EBUSY;
     box->inside = 1;
-    int64_t end = ab_loop_real_now() + (int64_t)budget_ns;
+    int64_t now = ab_loop_real_now(), end = INT64_MAX;
+    if (budget_ns < (uint64_t)(end - now))
+        end = now + (int64_t)budget_ns;
     ab_loop_poll(&box->loop);
     ab_sched_expire(box);
-    do
+    while (box->tasks && !box->exiting) {
         turn(box, 0);
-    while (box->tasks && !box->exiting && box->ready_first &&
-           ab_loop_real_now() < end);
+        if (!box->ready_first || ab_loop_real_now() >= end)
+            break;
+    }
     int left = box->tasks && !box->exiting;
     if (!left && !box->exiting)
         finish(box);

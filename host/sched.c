@@ -178,6 +178,7 @@ static void cancel_one(ab_task *task, void *arg)
 void ab_sched_cancel_all(ab_box *box)
 {
     box->cancelling = 1;
+    box->root->ending = 1;
     ab_sched_each(box, cancel_one, NULL);
 }
 

@@ -203,6 +203,9 @@ static ab_task *spawn(lua_State *L, int nargs, ab_scope *home, int origin)
     task->id = ++box->next_id;
     if (box->current)
         task->flags |= box->current->flags & AB_TASK_LOCALS;
+    if (home->ending && box->current &&
+        box->current->flags & AB_TASK_INTERRUPT)
+        task->flags |= AB_TASK_CANCELLED;
     ab_scope_join(home);
     box->tasks++;
     task->state = AB_TASK_PARKED;
@@ -333,15 +336,22 @@ static void outcome_store(lua_State *L, ab_task *task, int n)
     }
 }
 
-/* Marks a failure that came with its traceback. */
-static void outcome_classify(lua_State *L, ab_box *box, ab_task *task)
+/* Runs protected: the error at 2, and its traceback if it was noted, become
+ * the outcome of 1. */
+static int pack_failure(lua_State *L)
 {
-    if (lua_type(L, -1) != LUA_TTABLE || !lua_getmetatable(L, -1))
-        return;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, box->failure_mt_ref);
-    if (lua_rawequal(L, -1, -2))
+    ab_task *task = lua_touserdata(L, 1);
+    lua_createtable(L, 2, 0);
+    lua_pushvalue(L, 2);
+    lua_rawseti(L, -2, 1);
+    if (ab_report_get_trace(L, 2)) {
+        lua_rawseti(L, -2, 2);
         task->flags |= AB_TASK_MULTI;
-    lua_pop(L, 2);
+    } else {
+        lua_settop(L, 2);
+    }
+    lua_setiuservalue(L, 1, 1);
+    return 0;
 }
 
 static int was_cancelled(lua_State *L, const ab_task *task)
@@ -458,9 +468,7 @@ void ab_task_end(ab_task *task, lua_State *co, int status, int n)
     } else if (status == LUA_OK) {
         lua_xmove(co, L, n);
         if (task->flags & AB_TASK_FAILED)
-            outcome_classify(L, box, task);
-        if (task->flags & AB_TASK_FAILED)
-            lua_setiuservalue(L, ud, 1);
+            outcome_call(L, task, pack_failure, n);
         else
             outcome_store(L, task, n);
         coroutine_keep(box, co);
@@ -511,14 +519,11 @@ static int raise_outcome(lua_State *L, int idx, ab_task *task)
     ab_task_taken(task);
     if (ab_task_push_error(L, idx, task)) {
         /* So that a report can say where the error came from at first. */
-        lua_rawgeti(L, LUA_REGISTRYINDEX, ab_box_of(L)->rethrow_ref);
-        lua_insert(L, -2);
-        lua_rawseti(L, -2, 2);
         lua_pushvalue(L, -2);
-        lua_rawseti(L, -2, 1);
-        lua_pop(L, 1);
+        lua_insert(L, -2);
+        ab_report_set_trace(L, task->id);
     }
-    return lua_error(L);
+    return ab_report_rethrow(L);
 }
 
 int ab_task_results(lua_State *L, int idx)
