@@ -1,7 +1,7 @@
 /* async.c - the module "asyncbox": tasks, waits for time, and what async.lua
  * composes of them. */
 #include "async.h"
-#include "report.h"
+#include <stdlib.h>
 #include <string.h>
 
 extern const char ab_lua_async[];
@@ -55,34 +55,36 @@ static int l_current_task(lua_State *L)
     return 1;
 }
 
-static int by_id(lua_State *L)
+typedef struct row {
+    uint32_t id, slot;
+} row;
+
+static int by_id(const void *a, const void *b)
 {
-    const ab_task *a = lua_touserdata(L, 1), *b = lua_touserdata(L, 2);
-    lua_pushboolean(L, a->id < b->id);
-    return 1;
+    uint32_t left = ((const row *)a)->id, right = ((const row *)b)->id;
+    return left < right ? -1 : left > right;
 }
 
 /* all_tasks(): the living tasks, in the order in which they were spawned. */
 static int l_all_tasks(lua_State *L)
 {
     const ab_box *box = ab_box_of(L);
-    lua_getglobal(L, "table");
-    lua_getfield(L, -1, "sort");
-    lua_createtable(L, (int)box->tasks, 0);
+    size_t n = 0;
+    row *rows = lua_newuserdatauv(L, (box->tasks + 1) * sizeof *rows, 0);
     lua_rawgeti(L, LUA_REGISTRYINDEX, box->tasks_ref);
-    lua_Integer n = 0;
-    for (uint32_t slot = 1; slot <= box->slots; slot++) {
+    for (uint32_t slot = 1; slot <= box->slots && n < box->tasks; slot++) {
         lua_rawgeti(L, -1, slot);
-        if (lua_isuserdata(L, -1))
-            lua_rawseti(L, -3, ++n);
-        else
-            lua_pop(L, 1);
+        const ab_task *task = lua_touserdata(L, -1);
+        if (task)
+            rows[n++] = (row){task->id, slot};
+        lua_pop(L, 1);
     }
-    lua_pop(L, 1);
-    lua_pushvalue(L, -2);
-    lua_pushvalue(L, -2);
-    lua_pushcfunction(L, by_id);
-    lua_call(L, 2, 0);
+    qsort(rows, n, sizeof *rows, by_id);
+    lua_createtable(L, (int)n, 0);
+    for (size_t i = 0; i < n; i++) {
+        lua_rawgeti(L, -2, rows[i].slot);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
     return 1;
 }
 

@@ -1,6 +1,5 @@
 /* async_coro.c - async functions and the coroutine objects that they make. */
 #include "async.h"
-#include "report.h"
 
 typedef struct coroobj {
     int nargs;

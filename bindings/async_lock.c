@@ -1,5 +1,5 @@
 /* async_lock.c - lock, semaphore, event. */
-#include "async_wait.h"
+#include "async.h"
 
 /* ---- semaphore; a lock is one of 1 that knows who holds it ---- */
 

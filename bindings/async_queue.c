@@ -3,7 +3,7 @@
  * The items are a ring in a Lua table (user value 1), which doubles when an
  * unbounded queue outgrows it.  A getter waits only when the queue is empty, a
  * putter only when it is full; values go from stack to stack. */
-#include "async_wait.h"
+#include "async.h"
 
 typedef struct queue {
     lua_Integer max;      /* 0: unbounded */

@@ -1,6 +1,5 @@
 /* async_scope.c - timeout, shield, group, and the scope of async.run. */
 #include "async.h"
-#include "report.h"
 
 /* ---- timeout and shield: a scope around one call ---- */
 

@@ -1,6 +1,5 @@
 /* async_task.c - Task and Future, as scripts see them. */
 #include "async.h"
-#include "report.h"
 
 static ab_task *check_self(lua_State *L)
 {

@@ -1,5 +1,5 @@
-/* async_wait.c - see async_wait.h. */
-#include "async_wait.h"
+/* async_wait.c - see async.h. */
+#include "async.h"
 
 int ab_waiter_push(lua_State *L, ab_op *op)
 {

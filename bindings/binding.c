@@ -1,6 +1,5 @@
 /* binding.c - what bindings share: classes, durations, options, Lua parts. */
 #include "binding.h"
-#include "report.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -7,10 +7,13 @@
 #define AB_BINDING_H
 
 #include "box.h"
+#include "coro.h"
 #include "error.h"
 #include "op.h"
+#include "report.h"
 #include "sched.h"
 #include "scope.h"
+#include "transfer.h"
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>

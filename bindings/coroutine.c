@@ -3,7 +3,6 @@
  * Where no wait is involved, every function does what Lua's own does, error
  * messages included (checked against the official tests). */
 #include "binding.h"
-#include "coro.h"
 
 static lua_State *check_co(lua_State *L)
 {

@@ -3,7 +3,6 @@
 #define AB_HTTP_H
 
 #include "binding.h"
-#include "transfer.h"
 
 /* http_headers.c: makes lines ("Name: value" and a NUL each) of the table at
  * idx, followed by those of `base` whose names it does not mention.  They lie

@@ -1,7 +1,7 @@
 /* api.c - the public functions: thin, over the core and the bindings. */
 #include "asyncbox.h"
 #include "box.h"
-#include "../bindings/modules.h"
+#include "modules.h"
 #include "report.h"
 #include <string.h>
 
@@ -139,7 +139,8 @@ static int spawn(ab_box *box, script *s)
     if (box->inside)
         return UV_EBUSY;
     if (!box->tasks) /* how the script before this one ended is no matter */
-        box->failed = box->cancelling = box->stopped = box->deadlocks = 0;
+        box->failed = box->cancelling = box->stopped = box->deadlocks =
+            box->root->ending = 0;
     box->error_text[0] = 0;
     s->status = ASYNCBOX_ESCRIPT;
     int status = call(box, spawn_main, s);

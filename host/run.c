@@ -112,10 +112,13 @@ static void finish(ab_box *box)
         lua_rawgeti(box->L, LUA_REGISTRYINDEX, box->failures_ref);
         lua_rawgetp(box->L, -1, task);
         lua_remove(box->L, -2);
-        if (lua_isnil(box->L, -1)) {
+        if (lua_isnil(box->L, -1)) { /* there was no memory to note it */
+            static const char text[] = "asyncbox: not enough memory";
             lua_pop(box->L, 1);
+            ab_task_taken(task);
             box->failed = 1;
-            break; /* its finalizer will tell */
+            ab_report(box, text, sizeof text - 1);
+            continue;
         }
         report_lost(box, task);
     }

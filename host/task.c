@@ -1,10 +1,10 @@
 /* task.c - the life of a task: spawn, outcome, who is told; futures.
  *
- * A task is a userdata.  Its user value 1 is its coroutine while it lives and
- * its outcome after: one result as it is, several as a table with n (MULTI),
- * an error as the error value, or (FAILED and MULTI) as {error, traceback}. */
+ * A task is a userdata; its user value 1 is its coroutine while it lives and
+ * its outcome after (outcome.c). */
 #include "box.h"
 #include "error.h"
+#include "outcome.h"
 #include "report.h"
 #include "sched_wake.h"
 #include <string.h>
@@ -262,21 +262,6 @@ ab_task *ab_task_of_slot(ab_box *box, uint32_t slot)
     return task;
 }
 
-/* Packs the n values that are arguments 2.. into the table of argument 1's
- * outcome. Runs protected: it needs memory. */
-static int pack_outcome(lua_State *L)
-{
-    int n = lua_gettop(L) - 1;
-    lua_createtable(L, n, 1);
-    lua_insert(L, 2);
-    lua_pushinteger(L, n);
-    lua_setfield(L, 2, "n");
-    for (int i = n; i > 0; i--)
-        lua_rawseti(L, 2, i);
-    lua_setiuservalue(L, 1, 1);
-    return 0;
-}
-
 static int push_cancelled(lua_State *L)
 {
     ab_error_push(L, UV_ECANCELED, &(ab_detail){"task", 0, 0, 0});
@@ -289,126 +274,6 @@ static int push_yielded(lua_State *L)
     lua_pushliteral(L, "a C function yielded outside of a coroutine");
     lua_setiuservalue(L, 1, 1);
     return 0;
-}
-
-/* The outcome of the userdata on top of L is that memory ran out. */
-static void outcome_no_memory(lua_State *L, ab_task *task)
-{
-    lua_pushliteral(L, "not enough memory"); /* Lua holds this one: it is there */
-    lua_setiuservalue(L, -2, 1);
-    task->flags |= AB_TASK_FAILED;
-    task->flags &= (uint16_t)~AB_TASK_MULTI;
-}
-
-/* Calls a protected function on the userdata below n values on top of L (all
- * popped but the userdata); on failure the error becomes the outcome. */
-static void outcome_call(lua_State *L, ab_task *task, lua_CFunction fn, int n)
-{
-    int ud = lua_gettop(L) - n;
-    if (!lua_checkstack(L, 4)) {
-        lua_pop(L, n);
-        outcome_no_memory(L, task);
-        return;
-    }
-    lua_pushcfunction(L, fn);
-    lua_insert(L, ud + 1);
-    lua_pushvalue(L, ud);
-    lua_insert(L, ud + 2);
-    if (lua_pcall(L, n + 1, 0, 0) != LUA_OK) {
-        task->flags |= AB_TASK_FAILED;
-        task->flags &= (uint16_t)~AB_TASK_MULTI;
-        lua_setiuservalue(L, ud, 1);
-    }
-}
-
-/* Stores the n results on top of L as the outcome of the userdata below. */
-static void outcome_store(lua_State *L, ab_task *task, int n)
-{
-    if (n == 1) {
-        lua_setiuservalue(L, -2, 1);
-    } else if (n == 0) {
-        task->flags |= AB_TASK_EMPTY;
-        lua_pushnil(L);
-        lua_setiuservalue(L, -2, 1);
-    } else {
-        task->flags |= AB_TASK_MULTI;
-        outcome_call(L, task, pack_outcome, n);
-    }
-}
-
-/* Runs protected: the error at 2, and its traceback if it was noted, become
- * the outcome of 1. */
-static int pack_failure(lua_State *L)
-{
-    ab_task *task = lua_touserdata(L, 1);
-    lua_createtable(L, 2, 0);
-    lua_pushvalue(L, 2);
-    lua_rawseti(L, -2, 1);
-    if (ab_report_get_trace(L, 2)) {
-        lua_rawseti(L, -2, 2);
-        task->flags |= AB_TASK_MULTI;
-    } else {
-        lua_settop(L, 2);
-    }
-    lua_setiuservalue(L, 1, 1);
-    return 0;
-}
-
-static int was_cancelled(lua_State *L, const ab_task *task)
-{
-    lua_getiuservalue(L, -1, 1);
-    if (task->flags & AB_TASK_MULTI) {
-        lua_rawgeti(L, -1, 1);
-        lua_remove(L, -2);
-    }
-    int result = ab_error_is(L, -1, UV_ECANCELED);
-    lua_pop(L, 1);
-    return result;
-}
-
-/* Runs protected: a failed task is found by its address as long as anybody
- * else holds it. */
-static int failure_list(lua_State *L)
-{
-    lua_rawgeti(L, LUA_REGISTRYINDEX, ab_box_of(L)->failures_ref);
-    lua_pushvalue(L, 1);
-    lua_rawsetp(L, -2, lua_touserdata(L, 1));
-    return 0;
-}
-
-/* An error that nobody has seen yet: remember it, so that it is reported when
- * the task is collected or the script ends.  The userdata is on top of L. */
-static void failure_keep(lua_State *L, ab_box *box, ab_task *task)
-{
-    lua_rawgeti(L, LUA_REGISTRYINDEX, box->failed_mt_ref);
-    lua_setmetatable(L, -2); /* the one with __gc */
-    lua_pushcfunction(L, failure_list);
-    lua_pushvalue(L, -2);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
-        lua_pop(L, 1); /* no memory: then __gc reports it */
-    task->next = box->failures;
-    task->wait.joined = NULL; /* the way back */
-    if (task->next)
-        task->next->wait.joined = task;
-    box->failures = task;
-}
-
-void ab_task_taken(ab_task *task)
-{
-    if (task->flags & AB_TASK_TAKEN)
-        return;
-    task->flags |= AB_TASK_TAKEN;
-    if (!(task->flags & AB_TASK_FAILED))
-        return;
-    ab_box *box = ab_task_box(task);
-    if (task->wait.joined)
-        task->wait.joined->next = task->next;
-    else if (box->failures == task)
-        box->failures = task->next;
-    if (task->next)
-        task->next->wait.joined = task->wait.joined;
-    task->next = NULL;
-    task->wait.joined = NULL;
 }
 
 /* The task leaves its home; the first failure in a group is its to tell. The
@@ -447,10 +312,10 @@ static void settle(lua_State *L, ab_task *task)
     box->free_slot = task->slot;
     box->tasks--;
     ab_scope_abandon(task);
-    int failed = task->flags & AB_TASK_FAILED && !was_cancelled(L, task);
+    int failed = task->flags & AB_TASK_FAILED && !ab_outcome_is_cancelled(L, task);
     leave_home(L, task, failed);
     if (failed)
-        failure_keep(L, box, task);
+        ab_outcome_keep_failure(L, task);
     if (task->flags & AB_TASK_MAIN)
         box->main_ended = 1;
     ab_task_fire(task);
@@ -464,18 +329,18 @@ void ab_task_end(ab_task *task, lua_State *co, int status, int n)
     int ud = lua_gettop(L);
     if (status == LUA_OK && !lua_checkstack(L, n + 4)) {
         lua_pop(co, n); /* there is always room for one: these are results */
-        outcome_no_memory(L, task);
+        ab_outcome_no_memory(L, task);
     } else if (status == LUA_OK) {
         lua_xmove(co, L, n);
         if (task->flags & AB_TASK_FAILED)
-            outcome_call(L, task, pack_failure, n);
+            ab_outcome_fail(L, task);
         else
-            outcome_store(L, task, n);
+            ab_outcome_store(L, task, n);
         coroutine_keep(box, co);
     } else if (status == LUA_YIELD) {
         lua_pop(co, n);
         task->flags |= AB_TASK_FAILED;
-        outcome_call(L, task, push_yielded, 0);
+        ab_outcome_call(L, task, push_yielded, 0);
         lua_closethread(co, L);
     } else { /* the body itself failed: no memory */
         lua_xmove(co, L, 1);
@@ -485,65 +350,6 @@ void ab_task_end(ab_task *task, lua_State *co, int status, int n)
     }
     settle(L, task);
     lua_settop(L, ud - 1);
-}
-
-/* ---- results ---- */
-
-ab_task *ab_task_test(lua_State *L, int idx)
-{
-    void *ud = lua_touserdata(L, idx);
-    if (!ud || !lua_getmetatable(L, idx))
-        return NULL;
-    const void *mt = lua_topointer(L, -1);
-    lua_pop(L, 1);
-    const ab_box *box = ab_box_of(L);
-    return mt == box->task_mt || mt == box->future_mt || mt == box->failed_mt
-               ? ud
-               : NULL;
-}
-
-/* Pushes the error of a failed task and gives 1 when its traceback follows. */
-int ab_task_push_error(lua_State *L, int idx, ab_task *task)
-{
-    lua_getiuservalue(L, idx, 1);
-    if (!(task->flags & AB_TASK_MULTI))
-        return 0;
-    lua_rawgeti(L, -1, 1);
-    lua_rawgeti(L, -2, 2);
-    lua_remove(L, -3);
-    return 1;
-}
-
-static int raise_outcome(lua_State *L, int idx, ab_task *task)
-{
-    ab_task_taken(task);
-    if (ab_task_push_error(L, idx, task)) {
-        /* So that a report can say where the error came from at first. */
-        lua_pushvalue(L, -2);
-        lua_insert(L, -2);
-        ab_report_set_trace(L, task->id);
-    }
-    return ab_report_rethrow(L);
-}
-
-int ab_task_results(lua_State *L, int idx)
-{
-    idx = lua_absindex(L, idx);
-    ab_task *task = lua_touserdata(L, idx);
-    if (task->flags & AB_TASK_FAILED)
-        return raise_outcome(L, idx, task);
-    if (task->flags & AB_TASK_EMPTY)
-        return 0;
-    lua_getiuservalue(L, idx, 1);
-    if (!(task->flags & AB_TASK_MULTI))
-        return 1;
-    int table = lua_gettop(L);
-    lua_getfield(L, table, "n");
-    int n = (int)lua_tointeger(L, -1);
-    luaL_checkstack(L, n, "too many results");
-    for (int i = 1; i <= n; i++)
-        lua_rawgeti(L, table, i);
-    return n;
 }
 
 /* ---- futures ---- */
@@ -573,7 +379,7 @@ int ab_future_settle(lua_State *L, int idx, int n, int failed)
         task->flags |= AB_TASK_FAILED;
         lua_setiuservalue(L, -2, 1);
     } else {
-        outcome_store(L, task, n);
+        ab_outcome_store(L, task, n);
         if (task->flags & AB_TASK_FAILED) { /* no memory for the results */
             task->flags = flags;
             lua_getiuservalue(L, -1, 1);
@@ -581,8 +387,8 @@ int ab_future_settle(lua_State *L, int idx, int n, int failed)
         }
     }
     task->state = AB_TASK_DEAD;
-    if (failed && !was_cancelled(L, task))
-        failure_keep(L, ab_task_box(task), task);
+    if (failed && !ab_outcome_is_cancelled(L, task))
+        ab_outcome_keep_failure(L, task);
     lua_pop(L, 1);
     ab_task_fire(task);
     return 1;
@@ -598,7 +404,7 @@ void ab_task_end_unstarted(ab_task *task)
     lua_rawgeti(L, AB_STACK_TASKS, task->slot);
     lua_settop(task->co, 0);
     task->flags |= AB_TASK_FAILED;
-    outcome_call(L, task, push_cancelled, 0);
+    ab_outcome_call(L, task, push_cancelled, 0);
     settle(L, task);
     lua_pop(L, 1);
 }
