@@ -1,31 +1,9 @@
--- The program: command lines, the global arg, exit statuses, signals, bad input.
+-- The program: command lines, the global arg, exit statuses, bad input.
 
 local cli = require "spec.support.cli"
+local shell = require "spec.support.shell"
 
-local quote = cli.quote
-
--- A folder of our own for each case.
-local dir
-
-local function write(name, text)
-  local path = dir .. "/" .. name
-  local file <close> = assert(io.open(path, "wb"))
-  file:write(text)
-  return path
-end
-
--- Runs a line of shell; $A is the program. Returns what it printed, both streams.
-local function sh(line)
-  local pipe <close> = assert(io.popen(
-    "exec 2>&1; A=" .. quote(cli.program()) .. "; D=" .. quote(dir) .. "\n" .. line
-  ))
-  return pipe:read "a"
-end
-
--- Waits, at most 5 s, until the script has printed its first line, in shell.
-local await_output = [[
-i=0; while [ ! -s "$D/out" ] && [ $i -lt 250 ]; do sleep 0.02; i=$((i+1)); done
-]]
+local quote, sh, write = cli.quote, shell.run, shell.write
 
 -- The program ended with this status, having printed one line on stderr that
 -- begins with "asyncbox: " and has each of these texts in it.
@@ -48,15 +26,14 @@ local function assert_printed(text, result)
 end
 
 describe("The program", function()
+  local dir
+
   before_each(function()
-    dir = os.tmpname()
-    os.remove(dir)
-    assert(os.execute("mkdir " .. quote(dir)))
+    shell.open()
+    dir = shell.dir
   end)
 
-  after_each(function()
-    os.execute("chmod -R u+rwx " .. quote(dir) .. "; rm -rf " .. quote(dir))
-  end)
+  after_each(shell.close)
 
   describe("says", function()
     it("its version, Lua's and libuv's.", function()
@@ -162,11 +139,7 @@ describe("The program", function()
     end)
 
     it("a script as a program of its own.", function()
-      local program = cli.program()
-      if program:sub(1, 1) ~= "/" then
-        program = sh("pwd"):gsub("\n", "") .. "/" .. program
-      end
-      write("x.lua", "#!" .. program .. "\nprint('hello', ...)")
+      write("x.lua", "#!" .. shell.program() .. "\nprint('hello', ...)")
       assert.equal("hello\ta b\n", sh [[chmod +x "$D/x.lua"; "$D/x.lua" "a b"]])
     end)
 
@@ -189,12 +162,12 @@ describe("The program", function()
       write("test", "print 'mine'")
       assert_printed("mine\n", cli.run({ "./test" }, {
         cwd = dir,
-        program = cli.program():match "^/" and cli.program() or sh("printf %s $PWD/$A"),
+        program = shell.program(),
       }))
     end)
 
     it("a script named - after --.", function()
-      local program = cli.program():match "^/" and cli.program() or sh("printf %s $PWD/$A")
+      local program = shell.program()
       write("-", "print 'a file'")
       assert_printed("a file\n", cli.run({ "--", "-" }, { cwd = dir, program = program }))
     end)
@@ -484,139 +457,6 @@ describe("The program", function()
     end)
   end)
 
-  describe("stopped by a signal", function()
-    -- Starts the script, signals it once it has printed; returns all it printed
-    -- and, in the last line, its status.
-    local function signalled(code, signals, options)
-      write("x.lua", code)
-      return sh(("rm -f \"$D/out\"; $A %s \"$D/x.lua\" >\"$D/out\" 2>&1 & pid=$!\n%s%s\nwait $pid; s=$?\n" ..
-        "cat \"$D/out\"; echo $s"):format(options or "run", await_output, signals))
-    end
-
-    local waiting = [[
-      local async = require "asyncbox"
-      local guard <close> = setmetatable({}, {__close = function() print "main closed" end})
-      async.spawn(function()
-        local guard <close> = setmetatable({}, {__close = function()
-          async.shield(async.sleep, 0.01)
-          print "task closed"
-        end})
-        async.sleep(100)
-      end)
-      async.sleep(0.01)
-      print "started" io.stdout:flush()
-      async.sleep(100)
-      print "not reached"]]
-
-    local function sorted(text)
-      local list = {}
-      for line in text:gmatch "[^\n]+" do
-        list[#list + 1] = line
-      end
-      table.sort(list)
-      return table.concat(list, "\n")
-    end
-
-    it("runs its <close> handlers and ends with 130, after SIGTERM with 143.", function()
-      assert.equal("130\nmain closed\nstarted\ntask closed",
-        sorted(signalled(waiting, "kill -INT $pid")))
-      assert.equal("143\nmain closed\nstarted\ntask closed",
-        sorted(signalled(waiting, "kill -TERM $pid")))
-      assert.equal("130\nmain closed\nstarted\ntask closed",
-        sorted(signalled(waiting, "kill -INT $pid", "")))
-    end)
-
-    it("takes two signals at once for one.", function()
-      assert.equal("130\nmain closed\nstarted\ntask closed",
-        sorted(signalled(waiting, "kill -INT $pid; kill -INT $pid")))
-    end)
-
-    it("breaks off a loop that never waits.", function()
-      assert.equal("started\n130\n", signalled([[
-        print "started" io.stdout:flush()
-        while true do end]], "kill -INT $pid"))
-    end)
-
-    it("raises in each further wait, but a loop that swallows all errors takes two.", function()
-      assert.equal("started\n130\n", signalled([[
-        local async = require "asyncbox"
-        print "started" io.stdout:flush()
-        while true do pcall(async.sleep, 100) end]],
-        "kill -INT $pid; sleep 0.2; kill -INT $pid"))
-    end)
-
-    it("breaks off a wait inside a user coroutine.", function()
-      assert.equal("started\n130\n", signalled([[
-        local async = require "asyncbox"
-        print "started" io.stdout:flush()
-        coroutine.wrap(function() async.sleep(100) end)()]], "kill -INT $pid"))
-    end)
-
-    it("breaks off a read of standard input.", function()
-      write("x.lua", [[print "started" io.stdout:flush() io.read() print "not reached"]])
-      assert.equal("started\n130\n", sh(
-        "mkfifo \"$D/in\"; sleep 20 >\"$D/in\" & feeder=$!\n" ..
-        "$A \"$D/x.lua\" <\"$D/in\" >\"$D/out\" 2>&1 & pid=$!\n" ..
-        await_output .. "kill -INT $pid; wait $pid; s=$?\n" ..
-        "kill $feeder; cat \"$D/out\"; echo $s"
-      ))
-    end)
-
-    it("ends at once at the second one.", function()
-      assert.equal("started\nclosing\n130\n", signalled([[
-        local async = require "asyncbox"
-        local guard <close> = setmetatable({}, {__close = function()
-          print "closing" io.stdout:flush()
-          while true do end
-        end})
-        print "started" io.stdout:flush()
-        async.sleep(100)]], [[kill -INT $pid
-        i=0; while ! grep -q closing "$D/out" && [ $i -lt 250 ]; do sleep 0.02; i=$((i+1)); done
-        sleep 0.2; kill -INT $pid]]))
-    end)
-
-    it("ends -e too, and the script does not start.", function()
-      write("x.lua", "print 'not reached'")
-      assert.equal("started\n130\n", sh(
-        [[$A -e 'print "started" io.stdout:flush() require "asyncbox".sleep(100)' ]] ..
-        "\"$D/x.lua\" >\"$D/out\" 2>&1 & pid=$!\n" .. await_output ..
-        "kill -INT $pid; wait $pid; s=$?; cat \"$D/out\"; echo $s"
-      ))
-    end)
-  end)
-
-  describe("writes to standard output", function()
-    it("and ends quietly when nobody reads any more.", function()
-      write("x.lua", "while true do print 'y' end")
-      assert.equal("y\n141\n", sh [[{ "$A" "$D/x.lua"; echo $? >"$D/s"; } | head -1; cat "$D/s"]])
-    end)
-
-    it("and says when that fails at the end.", function()
-      if not io.open "/dev/full" then
-        return
-      end
-      local out = sh [["$A" -e 'print "x"' >/dev/full; echo $?]]
-      assert.is_truthy(out:find "^asyncbox: cannot write to standard output[^\n]*\n1\n$", out)
-      out = sh [["$A" -e 'print "x" os.exit(3)' >/dev/full; echo $?]]
-      assert.is_truthy(out:find "\n3\n$", out)
-      out = sh [["$A" --help >/dev/full; echo $?]]
-      assert.is_truthy(out:find "\n1\n$", out)
-    end)
-
-    it("or not, when it was closed before the start, and no file takes its place.", function()
-      assert.equal("1\n", sh(
-        [["$A" -e 'local f = io.open("]] .. dir .. [[/data", "w") print "lost" f:close()' ]] ..
-        ">&- 2>/dev/null; echo $?; cat \"$D/data\""
-      ))
-      assert.equal("0\n", sh [["$A" -e 'local x' >&-; echo $?]])
-    end)
-
-    it("before a program that the script starts does.", function()
-      assert_printed("one\ntwo\n", cli.run {
-        "-e", "print 'one' io.stdout:flush() os.execute 'echo two'" })
-    end)
-  end)
-
   describe("as an interpreter for busted", function()
     local specs = [[
       describe("A spec", function()
@@ -627,15 +467,10 @@ describe("The program", function()
         end)
       end)]]
 
-    local function program()
-      local name = cli.program()
-      return name:sub(1, 1) == "/" and name or (sh "printf %s $PWD/$A")
-    end
-
     local function run_test(words, options)
       options = options or {}
       options.cwd = dir
-      options.program = program()
+      options.program = shell.program()
       return cli.run(words, options)
     end
 
@@ -677,7 +512,7 @@ describe("The program", function()
         return
       end
       write("spec/tiny_spec.lua", specs)
-      local out = sh("cd \"$D\" && busted --lua=" .. quote(program()) .. "; echo $?")
+      local out = sh("cd \"$D\" && busted --lua=" .. quote(shell.program()) .. "; echo $?")
       assert.is_truthy(out:find("1 success", 1, true), out)
       assert.is_truthy(out:find "\n0\n$", out)
     end)
