@@ -187,7 +187,7 @@ static int core_raise(lua_State *L)
 
 static int core_check_seconds(lua_State *L)
 {
-    ab_check_seconds(L, 1, luaL_checkstring(L, 2));
+    ab_check_seconds_misuse(L, 1, luaL_checkstring(L, 2));
     return 0;
 }
 

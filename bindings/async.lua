@@ -6,7 +6,7 @@ local await, spawn, sleep = async.await, async.spawn, async.sleep
 local shield, now = async.shield, async.now
 local join, start, results = core.join, core.start, core.results
 local is_task, failed, misuse, rethrow = core.is_task, core.failed, core.misuse, core.rethrow
-local pcall, xpcall, type, setmetatable = pcall, xpcall, type, setmetatable
+local xpcall, type, setmetatable = xpcall, type, setmetatable
 local unpack, remove, insert = table.unpack, table.remove, table.insert
 
 local ALL, UNTIL_ERROR, UNTIL_FIRST = 0, 1, 2 -- modes of core.join
@@ -42,7 +42,11 @@ function async.gather(...)
   local which = join_own(tasks, n, keep_errors and ALL or UNTIL_ERROR)
   if which then
     end_all(tasks, n)
-    await(tasks[which]) -- raises its error
+    -- Its error is raised, and speaks for those that failed with it.
+    for i = 1, n do
+      if failed(tasks[i]) then tasks[i]:error() end
+    end
+    await(tasks[which])
   end
   return results(tasks, n, keep_errors, not is_list)
 end
@@ -121,6 +125,9 @@ function async.as_completed(list)
 end
 
 function async.map(list, f, options)
+  if type(list) ~= "table" then
+    misuse("map: bad argument #1 (list expected, got " .. type(list) .. ")")
+  end
   core.options(options, "map", "limit")
   local limit = options and options.limit or math.huge
   if type(limit) ~= "number" or limit < 1 then
@@ -144,6 +151,10 @@ function async.map(list, f, options)
 end
 
 function async.run(x, ...)
+  if type(x) ~= "function" and not core.is_awaitable(x) then
+    misuse("run: bad argument #1 (function, coroutine object, task or future expected, got "
+      .. type(x) .. ")")
+  end
   local _ <close> = core.run_scope()
   if type(x) == "function" then return await(x(...)) end
   return await(x)
@@ -168,7 +179,7 @@ end
 
 function task_methods:on_done(f)
   spawn(function()
-    pcall(await, self)
+    join({ self }, 1, ALL)
     f(self)
   end)
   return self
@@ -203,10 +214,18 @@ end
 
 local function class(name)
   local methods = {}
-  return methods, { __index = methods, __name = name, __metatable = false }
+  local meta = { __index = methods, __name = name, __metatable = false }
+  meta.__tostring = function(self) return string.format("<%s: %p>", name, self) end
+  return methods, meta
 end
 
-function async.lifo_queue(max) return async.queue(max, true) end
+function async.lifo_queue(max)
+  max = max or 0
+  if math.type(max) ~= "integer" or max < 0 then
+    misuse("lifo_queue: bad argument #1 (max must be 0 (unbounded) or more)")
+  end
+  return async.queue(max, true)
+end
 
 local priority, priority_meta = class "PriorityQueue"
 priority_meta.__call = function(self) return self:get() end
@@ -214,19 +233,24 @@ priority_meta.__len = function(self) return #self._heap end
 
 -- Items are compared with <, lists by their first element, or with `less`.
 local function default_less(a, b)
-  if type(a) == "table" and type(b) == "table" and a[1] ~= nil then return a[1] < b[1] end
+  if type(a) == "table" and type(b) == "table" and a[1] ~= nil then a, b = a[1], b[1] end
+  if type(a) ~= type(b) then
+    misuse("priority_queue: cannot compare a " .. type(a) .. " with a " .. type(b)
+      .. "; give priority_queue(max, less) a function that can")
+  end
   return a < b
 end
 
+-- Two semaphores do the waiting: one counts free places, one counts items.
 function async.priority_queue(max, less)
   max = max or 0
   if math.type(max) ~= "integer" or max < 0 then
     misuse("priority_queue: bad argument #1 (max must be 0 (unbounded) or more)")
   end
   return setmetatable({
-    _heap = {}, _order = 0, _less = less or default_less,
-    -- One ticket an item: the plain queue does the waiting.
-    _tickets = async.queue(max),
+    _heap = {}, _order = 0, _less = less or default_less, _unfinished = 0, _max = max,
+    _places = async.semaphore(max > 0 and max or math.maxinteger),
+    _items = async.semaphore(0), _idle = async.event(),
   }, priority_meta)
 end
 
@@ -236,62 +260,121 @@ local function heap_less(self, a, b)
   return a.order < b.order
 end
 
+-- Both look for the way first and move after, so that a comparison that fails
+-- leaves the heap as it was.
 local function heap_push(self, item)
+  local heap, way = self._heap, { #self._heap + 1 }
   self._order = self._order + 1
-  local heap, entry, i = self._heap, { item = item, order = self._order }, #self._heap + 1
-  while i > 1 and heap_less(self, entry, heap[i // 2]) do
-    heap[i] = heap[i // 2]
-    i = i // 2
+  local entry = { item = item, order = self._order }
+  while way[#way] > 1 and heap_less(self, entry, heap[way[#way] // 2]) do
+    way[#way + 1] = way[#way] // 2
   end
-  heap[i] = entry
+  for k = 1, #way - 1 do heap[way[k]] = heap[way[k + 1]] end
+  heap[way[#way]] = entry
 end
 
 local function heap_pop(self)
-  local heap = self._heap
-  local top, last = heap[1], remove(heap)
-  local n, i = #heap, 1
-  while n > 0 do
-    local child = 2 * i
+  local heap, way = self._heap, { 1 }
+  local n, last = #heap - 1, heap[#heap]
+  while true do
+    local child = 2 * way[#way]
     if child > n then break end
     if child < n and heap_less(self, heap[child + 1], heap[child]) then child = child + 1 end
     if not heap_less(self, heap[child], last) then break end
-    heap[i] = heap[child]
-    i = child
+    way[#way + 1] = child
   end
-  if n > 0 then heap[i] = last end
+  local top = heap[1]
+  heap[n + 1] = nil
+  for k = 1, #way - 1 do heap[way[k]] = heap[way[k + 1]] end
+  if n > 0 then heap[way[#way]] = last end
   return top.item
 end
 
-local function check_item(item, what)
-  if item == nil then
-    misuse(what .. ": nil cannot be put: it is what get gives at the end")
+local function check_put(self, item, what)
+  if item == nil then misuse(what .. ": nil cannot be put: it is what get gives at the end") end
+  if self._closed then core.raise("ECLOSED", what, "the queue is closed") end
+end
+
+-- A place has been taken: puts the item, or gives the place back.
+local function put_in_place(self, item)
+  local ok, err = try(heap_push, self, item)
+  if not ok then
+    self._places:release()
+    rethrow(err)
   end
+  self._unfinished = self._unfinished + 1
+  self._items:release()
 end
 
 function priority:put(item)
-  check_item(item, "queue:put")
-  self._tickets:put(true)
-  heap_push(self, item)
+  check_put(self, item, "queue:put")
+  self._places:acquire()
+  if self._closed then
+    self._places:release() -- for the next that waits to be told
+    core.raise("ECLOSED", "queue:put", "the queue is closed")
+  end
+  put_in_place(self, item)
 end
 
 function priority:put_nowait(item)
-  check_item(item, "queue:put_nowait")
-  local ok = self._tickets:put_nowait(true)
-  if ok then heap_push(self, item) end
-  return ok
+  check_put(self, item, "queue:put_nowait")
+  if not self._places:try_acquire() then return false end
+  put_in_place(self, item)
+  return true
+end
+
+-- An item has been taken from the count: gives it, or nil at the end.
+local function get_counted(self)
+  if #self._heap == 0 then
+    self._items:release() -- closed: for the next that waits to be told
+    return nil
+  end
+  local ok, item = try(heap_pop, self)
+  if not ok then
+    self._items:release()
+    rethrow(item)
+  end
+  self._places:release()
+  return item
 end
 
 function priority:get()
-  return self._tickets:get() and heap_pop(self) or nil
+  self._items:acquire()
+  return get_counted(self)
 end
 
 function priority:get_nowait()
-  return self._tickets:get_nowait() and heap_pop(self) or nil
+  if not self._items:try_acquire() then return nil end
+  return get_counted(self)
 end
 
-for _, name in ipairs { "task_done", "join", "close", "size", "empty", "full" } do
-  priority[name] = function(self) return self._tickets[name](self._tickets) end
+function priority:close()
+  if self._closed then return end
+  self._closed = true
+  self._items:release()
+  self._places:release()
 end
+
+function priority:task_done()
+  if self._unfinished == 0 then
+    misuse("queue:task_done: called more often than items were put")
+  end
+  self._unfinished = self._unfinished - 1
+  if self._unfinished == 0 then
+    self._idle:set()
+    self._idle = async.event()
+  end
+end
+
+function priority:join()
+  if self._unfinished > 0 then self._idle:wait() end
+end
+
+function priority:size() return #self._heap end
+
+function priority:empty() return #self._heap == 0 end
+
+function priority:full() return self._max > 0 and #self._heap >= self._max end
 
 -- ---- condition, barrier, rate limit ----
 
@@ -351,44 +434,48 @@ function async.barrier(parties)
     misuse("barrier: bad argument #1 (a number of parties, 1 or more, expected)")
   end
   return setmetatable({
-    _parties = parties, _count = 0, _event = async.event(), _broken = false,
+    _parties = parties, _count = 0, _round = { event = async.event() },
   }, barrier_meta)
 end
 
-local function break_barrier(self)
-  self._broken = true
-  self._event:set()
+local function next_round(self)
+  local round = self._round
+  self._count, self._round = 0, { event = async.event() }
+  return round
+end
+
+local function break_round(round)
+  round.broken = true
+  round.event:set()
 end
 
 -- Gives the order of arrival; the last to come lets all go on.
 function barrier:wait()
-  if self._broken then core.raise("EBROKEN", "barrier:wait") end
-  self._count = self._count + 1
-  local order, event = self._count, self._event
+  local round = self._round
+  if round.broken then core.raise("EBROKEN", "barrier:wait") end
+  local order = self._count + 1
+  self._count = order
   if order == self._parties then
-    self._count, self._event = 0, async.event()
-    event:set()
+    next_round(self).event:set()
     return order
   end
-  local ok, err = try(event.wait, event)
+  local ok, err = try(round.event.wait, round.event)
   if not ok then
-    if event == self._event then break_barrier(self) end
+    if round == self._round then break_round(round) end
     rethrow(err)
   end
-  if self._broken and event == self._event then core.raise("EBROKEN", "barrier:wait") end
+  if round.broken then core.raise("EBROKEN", "barrier:wait") end
   return order
 end
 
-function barrier:abort() break_barrier(self) end
+function barrier:abort() break_round(self._round) end
 
-function barrier:reset()
-  self._event:set()
-  self._count, self._event, self._broken = 0, async.event(), false
-end
+-- Whoever waits is told that the barrier is broken; it can be used again.
+function barrier:reset() break_round(next_round(self)) end
 
 function barrier:waiting() return self._count end
 
-function barrier:broken() return self._broken end
+function barrier:broken() return self._round.broken or false end
 
 local limiter, limiter_meta = class "RateLimit"
 limiter_meta.__close = function() end

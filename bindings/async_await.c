@@ -57,7 +57,11 @@ ab_task *ab_spawn_any(lua_State *L, int idx, ab_scope *home, const char *what)
 {
     idx = lua_absindex(L, idx);
     if (ab_coroobj_test(L, idx)) {
-        lua_settop(L, idx);
+        if (lua_gettop(L) > idx)
+            ab_misuse(L,
+                      "%s: a coroutine object has its arguments already; pass "
+                      "the function itself to give it some",
+                      what);
         int n = ab_coroobj_take(L, idx, what);
         ab_task *task = ab_task_spawn_origin(L, n, home);
         lua_replace(L, idx);
@@ -235,14 +239,20 @@ static int bad_awaitable(lua_State *L, const char *what, lua_Integer i)
                      what, (LUAI_UACINT)i, luaL_typename(L, -1), advice);
 }
 
-/* Replaces the value on top of the stack by a task. */
-static void to_task(lua_State *L, const char *what, lua_Integer i)
+/* Raises unless the value on top of the stack can be awaited (popped). All are
+ * looked at before the first is spawned. */
+static void check_awaitable(lua_State *L, const char *what, lua_Integer i)
 {
-    if (ab_task_test(L, -1))
-        return;
-    if (!ab_coroobj_test(L, -1))
+    if (!ab_task_test(L, -1) && !ab_coroobj_test(L, -1))
         bad_awaitable(L, what, i);
-    ab_spawn_any(L, lua_gettop(L), NULL, what);
+    lua_pop(L, 1);
+}
+
+/* Replaces the value on top of the stack by a task. */
+static void to_task(lua_State *L, const char *what)
+{
+    if (!ab_task_test(L, -1))
+        ab_spawn_any(L, lua_gettop(L), NULL, what);
 }
 
 /* start(what, a, b, ... [, options]) or start(what, {a, b}, options): gives
@@ -260,7 +270,13 @@ int ab_start(lua_State *L)
         lua_createtable(L, (int)n, 0);
         for (lua_Integer i = 1; i <= n; i++) {
             lua_geti(L, 2, i);
-            to_task(L, what, i);
+            lua_pushvalue(L, -1);
+            lua_rawseti(L, 4, i);
+            check_awaitable(L, what, i);
+        }
+        for (lua_Integer i = 1; i <= n; i++) {
+            lua_rawgeti(L, 4, i);
+            to_task(L, what);
             lua_rawseti(L, 4, i);
         }
         lua_pushinteger(L, n);
@@ -272,7 +288,11 @@ int ab_start(lua_State *L)
         lua_createtable(L, (int)n, 0);
         for (lua_Integer i = 1; i <= n; i++) {
             lua_pushvalue(L, (int)i + 1);
-            to_task(L, what, i);
+            check_awaitable(L, what, i);
+        }
+        for (lua_Integer i = 1; i <= n; i++) {
+            lua_pushvalue(L, (int)i + 1);
+            to_task(L, what);
             lua_rawseti(L, last + 1, i);
         }
         lua_pushinteger(L, n);

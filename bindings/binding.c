@@ -115,6 +115,16 @@ static int64_t to_ns(lua_Number seconds)
     return (int64_t)(seconds * 1e9 + 0.5);
 }
 
+void ab_check_seconds_misuse(lua_State *L, int arg, const char *name)
+{
+    if (lua_type(L, arg) != LUA_TNUMBER)
+        ab_misuse(L, "%s must be a number of seconds, got %s", name,
+                  luaL_typename(L, arg));
+    const char *bad = bad_seconds(lua_tonumber(L, arg));
+    if (bad)
+        ab_misuse(L, "%s %s, got %f", name, bad, lua_tonumber(L, arg));
+}
+
 int64_t ab_check_seconds(lua_State *L, int arg, const char *name)
 {
     int is_number;

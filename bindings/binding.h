@@ -42,9 +42,12 @@ void ab_class_push(lua_State *L, const ab_class *cls);
 
 /* ---- arguments ---- */
 
-/* A duration in seconds as nanoseconds: a number >= 0, not NaN; infinity is
- * for ever (INT64_MAX).  Raises at the caller's line, naming the argument. */
+/* A duration in seconds as nanoseconds: a number from 0 to 1e9, not NaN.
+ * Raises at the caller's line, naming the argument. */
 int64_t ab_check_seconds(lua_State *L, int arg, const char *name);
+
+/* The same check for Lua parts, raised at the line of the script. */
+void ab_check_seconds_misuse(lua_State *L, int arg, const char *name);
 
 /* Raises misuse at the line of the script that called into asyncbox, however
  * many of asyncbox's own Lua parts lie between. */

@@ -23,7 +23,7 @@ static int is_task(lua_State *co)
 static int close_thread(lua_State *L, lua_State *co)
 {
     ab_box *box = ab_box_of(L);
-    ab_nest nest = {box->nest, L, NULL, 1};
+    ab_nest nest = {box->nest, L, NULL, AB_NEST_CLOSE};
     lua_State *running = box->running;
     box->nest = &nest;
     box->running = co;

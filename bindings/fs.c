@@ -119,6 +119,7 @@ typedef struct read_op {
     char *data;       /* malloc's */
     size_t len, cap;
     int regular;
+    size_t expected; /* its size when it was opened; 0: not known */
 } read_op;
 
 static void account_unref(fs_account *account)
@@ -145,11 +146,9 @@ static int grow(read_op *r, size_t cap)
 }
 
 /* One byte more than is expected, so that the end shows without growing. */
-static size_t first_size(const read_op *r, const struct stat *st)
+static size_t first_size(const read_op *r)
 {
-    size_t size = 4096;
-    if (r->regular && st->st_size > 0)
-        size = (size_t)st->st_size + 1;
+    size_t size = r->expected ? r->expected + 1 : 4096;
     if (r->max_bytes < SIZE_MAX - 1 && size > r->max_bytes + 1)
         size = r->max_bytes + 1;
     return size;
@@ -177,6 +176,9 @@ static int read_on(ab_fs_job *job, read_op *r)
         if (n == 0)
             return 0;
         r->len += (size_t)n;
+        /* As long as it said and less than was asked for: that was the end. */
+        if (r->len == r->expected && (size_t)n < room)
+            return 0;
         if (atomic_load(&job->stop))
             return UV_ECANCELED;
     }
@@ -191,10 +193,11 @@ static int run_read(ab_fs_job *job)
         if (err)
             return err;
         r->regular = S_ISREG(st.st_mode);
-        if (r->regular && st.st_size > 0 &&
-            (uintmax_t)st.st_size > r->max_bytes)
+        if (r->regular && st.st_size > 0)
+            r->expected = (size_t)st.st_size;
+        if (r->expected > r->max_bytes)
             return ASYNCBOX_ELIMIT; /* need not be read to know */
-        err = grow(r, first_size(r, &st));
+        err = grow(r, first_size(r));
         if (err)
             return err;
     }

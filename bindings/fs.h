@@ -195,6 +195,9 @@ void ab_fs_wait_drop(ab_op *op);
 int ab_fs_file_scan(ab_fs_file *file, ab_fs_scan *scan, size_t *want);
 /* Room for `bytes` more in the write buffer.  0 or UV_ENOMEM. */
 int ab_fs_file_reserve(ab_fs_file *file, size_t bytes);
+/* Gives up empty buffers that are larger than what is kept, as after a whole
+ * file was read or written at once.  No job may run. */
+void ab_fs_file_shrink(ab_fs_file *file);
 /* Forgets what was read ahead: the offset is then that of the next byte the
  * script would read. */
 void ab_fs_file_rewind(ab_fs_file *file);

@@ -177,8 +177,7 @@ static int make_room(ab_fs_file *file, size_t bytes)
     return 0;
 }
 
-/* A whole file was read at once: its buffer is not kept. */
-static void shrink(ab_fs_file *file)
+void ab_fs_file_shrink(ab_fs_file *file)
 {
     if (file->in_pos == file->in_len && file->in_cap > 2 * AHEAD_MAX) {
         ab_box_free(file->box, file->in, file->in_cap);
@@ -301,7 +300,7 @@ static void on_done(ab_fs_job *job, int status)
     }
     if (status < 0 && status != UV_ECANCELED)
         file->error = status;
-    shrink(file);
+    ab_fs_file_shrink(file);
     advance(file);
     ab_fs_file_unref(file);
 }
@@ -343,16 +342,15 @@ static int step(ab_fs_file *file, ab_fs_wait *wait)
         file->error = err;
         return 0;
     }
-    if (err)
-        return err;
-    if (wait->want == AB_FS_WANT_CLOSE && wait->asked)
-        return 0;
-    if (file->closing || file->fd < 0)
-        return ASYNCBOX_ECLOSED;
-    if (wait->want == AB_FS_WANT_CLOSE) {
+    if (wait->want == AB_FS_WANT_CLOSE && !wait->asked && !file->closing) {
         wait->asked = 1;
+        file->error = err; /* told when it is closed all the same */
         return start(file, run_close, 0);
     }
+    if (err || (wait->want == AB_FS_WANT_CLOSE && wait->asked))
+        return err;
+    if (file->closing || file->fd < 0)
+        return ASYNCBOX_ECLOSED;
     if (file->out_len)
         return start(file, run_flush, 0);
     if (wait->want == AB_FS_WANT_READ)

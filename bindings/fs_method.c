@@ -75,6 +75,7 @@ static int take_scan(lua_State *L, ab_fs_file *file, ab_fs_scan *scan)
     const char *from = file->in ? file->in + file->in_pos : NULL;
     int n = ab_fs_scan_push(L, scan, from);
     file->in_pos += scan->pos;
+    ab_fs_file_shrink(file);
     return n;
 }
 
@@ -373,8 +374,8 @@ static int l_close(lua_State *L)
             return fail(L, file, UV_EBUSY, close_type.name,
                         "another task is using this file");
         /* Closing what was only read has nothing to say and takes no time. */
-        if (file->running || file->out_len || file->written) {
-            enter(L, file, close_type.name);
+        if (file->running || file->out_len || file->written || file->error) {
+            ab_task_check(L, close_type.name);
             if (file->running)
                 return wait_for(L, file, &close_type, AB_FS_WANT_IDLE, NULL,
                                 close_again);

@@ -76,6 +76,27 @@ static int is_loading(lua_State *L)
     return 1;
 }
 
+static int join(lua_State *L)
+{
+    ab_task_check(L, "require");
+    return ab_task_join(L, 1);
+}
+
+static int l_require(lua_State *L);
+
+/* The other task has loaded it, or has failed. */
+static int joined(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)ctx;
+    if (status == LUA_OK || status == LUA_YIELD)
+        return lua_gettop(L) - LOADED;
+    const ab_task *task = ab_task_current(L);
+    if (!ab_error_is(L, -1, UV_ECANCELED) || task->flags & AB_TASK_INTERRUPT)
+        return lua_error(L);
+    lua_settop(L, NAME);
+    return l_require(L); /* only that task was cancelled: load it here */
+}
+
 /* ---- search and load ---- */
 
 static int search(lua_State *L, lua_KContext i);
@@ -154,8 +175,9 @@ static int l_require(lua_State *L)
     lua_pop(L, 1);
     int in_task = ab_task_current(L) != NULL;
     if (in_task && is_loading(L)) {
-        ab_task_check(L, "require");
-        return ab_task_join(L, -1);
+        lua_pushcfunction(L, join);
+        lua_replace(L, LOADED + 1); /* the guard goes */
+        return joined(L, lua_pcallk(L, 1, LUA_MULTRET, 0, 0, joined), 0);
     }
     if (lua_getfield(L, lua_upvalueindex(1), "searchers") != LUA_TTABLE)
         return luaL_error(L, "'package.searchers' must be a table");

@@ -3,6 +3,7 @@
 #include "box.h"
 #include "modules.h"
 #include "report.h"
+#include <errno.h>
 #include <string.h>
 
 /* An asyncbox is an ab_box; only this file knows. */
@@ -63,6 +64,7 @@ typedef struct script {
 static int load_script(lua_State *L, script *s)
 {
     const char *mode = ab_box_of(L)->sandbox ? "t" : NULL;
+    errno = 0;
     int status = s->is_file
                      ? luaL_loadfilex(L, s->path, mode)
                      : luaL_loadbufferx(L, s->code, s->bytes, s->name, mode);
@@ -70,7 +72,8 @@ static int load_script(lua_State *L, script *s)
         return 1;
     s->status = status == LUA_ERRSYNTAX ? ASYNCBOX_ESYNTAX
                 : status == LUA_ERRMEM  ? UV_ENOMEM
-                                        : UV_ENOENT;
+                : errno                 ? uv_translate_sys_error(errno)
+                                        : UV_EIO;
     return 0;
 }
 
@@ -142,6 +145,8 @@ static int spawn(ab_box *box, script *s)
         box->failed = box->cancelling = box->stopped = box->deadlocks =
             box->root->ending = 0;
     box->error_text[0] = 0;
+    if (!box->tasks) /* another script: it is judged by itself */
+        box->failed = box->stopped = box->cancelling = box->deadlocks = 0;
     s->status = ASYNCBOX_ESCRIPT;
     int status = call(box, spawn_main, s);
     if (status == LUA_OK)

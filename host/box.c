@@ -206,8 +206,9 @@ int ab_box_new(const asyncbox_config *config, const ab_module *modules,
 /* ---- closed ---- */
 
 /* Lets go of what a task waits for. */
-static void let_go(ab_task *task)
+static void let_go(ab_task *task, void *arg)
 {
+    (void)arg;
     ab_box *box = ab_task_box(task);
     if (task->state == AB_TASK_PARKED) {
         ab_sched_break(task, ASYNCBOX_ECLOSED);
@@ -222,22 +223,25 @@ static void close_one(ab_task *task, void *arg)
 {
     (void)arg;
     ab_box *box = ab_task_box(task);
-    lua_State *co = task->co;
-    let_go(task);
-    if (co)
-        ab_coro_close(box->L, co);
+    if (task->co)
+        ab_coro_close(box->L, task->co);
     task->co = NULL;
     task->state = AB_TASK_DEAD;
     task->flags |= AB_TASK_TAKEN | AB_TASK_EMPTY;
     ab_scope_abandon(task);
+    ab_scope *home = task->scope;
     task->scope = box->root;
+    ab_scope_part(home, 0);
 }
 
+/* All waits end before any <close> variable runs: what these do can then reach
+ * nobody's wait, and nobody watches a task any more when it is gone. */
 void ab_sched_close(ab_box *box)
 {
+    ab_sched_each(box, let_go, NULL);
+    ab_sched_reap(box);
     ab_sched_each(box, close_one, NULL);
     box->ready_first = box->ready_last = NULL;
-    ab_sched_reap(box);
 }
 
 int ab_box_close(ab_box *box)

@@ -4,7 +4,7 @@
 
 #include "asyncbox.h"
 #include "grants.h"
-#include "limits.h"
+#include "limit.h"
 #include "loop.h"
 #include "op.h"
 #include "sched.h"
@@ -34,8 +34,10 @@ typedef struct ab_nest {
     struct ab_nest *outer;
     lua_State *from;  /* who resumed */
     ab_scope *scope;  /* the task's innermost scope then */
-    int blocked;      /* a C function that cannot be suspended lies between */
+    int blocked;      /* a C function that cannot be suspended lies between;
+                         AB_NEST_CLOSE: the one that closes the coroutine */
 } ab_nest;
+enum { AB_NEST_CLOSE = 2 };
 
 /* Something that lives in the box and must be let go when it closes although
  * Lua's collector may not have got to it: a curl multi handle, a pool of
@@ -101,6 +103,8 @@ struct ab_box {
     int stopped;  /* by asyncbox_interrupt */
     int deadlocks; /* in a row, without a task having gone on */
     uint64_t deadlock_resumes;
+    int failures_new; /* since the last look for lost ones */
+    int64_t collect_after; /* when the next such look may be */
     int main_ref;  /* registry: the main task */
     int main_ended; /* and nobody has looked at its outcome */
     int failures_ref; /* registry, weak: failures by address */

@@ -123,6 +123,7 @@ void ab_outcome_keep_failure(lua_State *L, ab_task *task)
     if (task->next)
         task->next->wait.joined = task;
     box->failures = task;
+    box->failures_new = 1;
 }
 
 void ab_task_taken(ab_task *task)

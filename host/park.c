@@ -52,19 +52,27 @@ static int refuse_text(lua_State *L, const char *format, const char *what)
 static int refuse_blocked(lua_State *L, const ab_box *box, const char *what)
 {
     lua_State *of = L;
-    const ab_nest *n = box->nest;
-    while (lua_isyieldable(of) || !push_blocker(L, of)) {
+    int blocked = !lua_isyieldable(L);
+    for (const ab_nest *n = box->nest; !blocked || !push_blocker(L, of);
+         n = n->outer) {
         if (!n) {
             lua_pushliteral(L, "a message handler");
             break;
         }
         of = n->from;
-        n = n->outer;
+        blocked = n->blocked == AB_NEST_CLOSE || !lua_isyieldable(of);
     }
     lua_pushfstring(L, "%s: cannot wait inside %s", what, lua_tostring(L, -1));
     return refuse_text(L,
                        "%s: it calls back from C and cannot be suspended",
                        lua_tostring(L, -1));
+}
+
+static int cancelled(lua_State *L, int status, lua_KContext what)
+{
+    (void)status;
+    return ab_error_raise(L, UV_ECANCELED,
+                          &(ab_detail){(const char *)what, 0, 0, 0});
 }
 
 static int refuse(lua_State *L, ab_box *box, const char *what)
@@ -84,7 +92,14 @@ static int refuse(lua_State *L, ab_box *box, const char *what)
                            what);
     if (!lua_isyieldable(L) || (box->nest && box->nest->blocked))
         return refuse_blocked(L, box, what);
-    return ab_error_raise(L, UV_ECANCELED, &(ab_detail){what, 0, 0, 0});
+    if (!(task->flags & AB_TASK_RAISED)) {
+        task->flags |= AB_TASK_RAISED;
+        return cancelled(L, LUA_OK, (lua_KContext)what);
+    }
+    /* A loop that catches everything and waits again must not keep the others
+     * from running: it gets its error in another turn. */
+    ab_sched_wake(task);
+    return lua_yieldk(L, 0, (lua_KContext)what, cancelled);
 }
 
 ab_task *ab_task_current(lua_State *L)

@@ -242,6 +242,12 @@ void ab_task_push(lua_State *L, const ab_task *task)
 static void push_who(lua_State *L, int idx)
 {
     ab_task *task = lua_touserdata(L, idx);
+    if (task->flags & AB_TASK_FUTURE) {
+        ab_report_place(L, task->source, task->line);
+        lua_pushfstring(L, "a future, made at %s", lua_tostring(L, -1));
+        lua_remove(L, -2);
+        return;
+    }
     ab_report_name(L, idx);
     ab_report_place(L, task->source, task->line);
     const char *place = lua_tostring(L, -1);
@@ -365,7 +371,9 @@ static int push_failure(lua_State *L)
 {
     ab_task *task = lua_touserdata(L, 1);
     int traced = ab_task_push_error(L, 1, task);
-    ab_error_text(L, 2);
+    if (ab_box_of(L)->sandbox || !luaL_callmeta(L, 2, "__tostring") ||
+        !lua_isstring(L, -1)) /* no code of a script that is not trusted */
+        ab_error_text(L, 2);
     const char *text = lua_tostring(L, -1);
     const char *hint = limit_hint(L, -1);
     if (traced) {
@@ -391,6 +399,7 @@ void ab_report_failure(lua_State *L, int idx)
     if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
         size_t bytes;
         const char *text = lua_tolstring(L, -1, &bytes);
+        snprintf(box->error_text, sizeof box->error_text, "%s", text);
         ab_report(box, text, bytes);
     } else {
         static const char text[] = "asyncbox: not enough memory";

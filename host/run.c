@@ -8,6 +8,9 @@
 /* The kernel is asked this often while tasks are ready. */
 enum { POLL_NS = 100000 };
 
+/* A script that catches EDEADLK may run into another; not for ever. */
+enum { DEADLOCKS_MAX = 10 };
+
 /* Reports the failed task whose userdata is on top of box->L (popped). */
 static void report_lost(ab_box *box, ab_task *task)
 {
@@ -48,7 +51,8 @@ static void break_one(ab_task *task, void *arg)
  * task know; if it makes no difference, everything is cancelled. */
 static void deadlock(ab_box *box)
 {
-    int again = box->deadlocks++ && box->resumes < box->deadlock_resumes + 64;
+    int again = box->resumes < box->deadlock_resumes + 64 &&
+                ++box->deadlocks > DEADLOCKS_MAX;
     box->deadlock_resumes = box->resumes;
     ab_report_deadlock(box);
     lua_rawgeti(box->L, LUA_REGISTRYINDEX, box->main_ref);
@@ -73,6 +77,20 @@ static void look_at_interrupt(ab_box *box)
     ab_sched_cancel_all(box);
 }
 
+/* Before the box falls asleep: errors of tasks that nobody holds any more are
+ * reported now (by their finalizers), not when the collector happens to come
+ * by.  Collecting takes time: at most a twentieth of it goes there. */
+static void look_for_lost(ab_box *box)
+{
+    int64_t start = ab_loop_real_now();
+    if (!box->failures_new || start < box->collect_after)
+        return;
+    box->failures_new = 0;
+    lua_gc(box->L, LUA_GCCOLLECT);
+    int64_t end = ab_loop_real_now();
+    box->collect_after = end + 20 * (end - start);
+}
+
 /* One round; never waits unless `block`. */
 static void turn(ab_box *box, int block)
 {
@@ -90,11 +108,13 @@ static void turn(ab_box *box, int block)
     look_at_interrupt(box);
     if (box->ready_first)
         return;
+    if (block)
+        look_for_lost(box);
     int64_t deadline = ab_sched_deadline(box);
     int external = box->external > 0;
     if (deadline < 0 && !external)
         deadlock(box);
-    else if (block)
+    else if (block || (box->loop.is_virtual && !external))
         ab_loop_wait(&box->loop, deadline, external);
     else
         ab_loop_poll(&box->loop);

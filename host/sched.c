@@ -133,6 +133,7 @@ static void run_task(ab_box *box, ab_task *task)
         nargs = lua_gettop(co) - 1;
     }
     task->state = AB_TASK_RUNNING;
+    task->flags &= (uint16_t)~AB_TASK_RAISED;
     box->current = task;
     box->running = co;
     box->nest = NULL;

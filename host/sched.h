@@ -43,7 +43,7 @@ enum {
     AB_TASK_NAMED = 1 << 10,    /* has a name of its own */
     AB_TASK_MAIN = 1 << 11,     /* the script's main chunk */
     AB_TASK_MULTIWATCH = 1 << 12, /* watch is a list of watchers */
-    AB_TASK_DAEMON = 1 << 13    /* does not keep the script alive */
+    AB_TASK_RAISED = 1 << 13 /* has been told of a cancellation in this turn */
 };
 
 /* Who is told when a task or future is done: a parked task (joining) or an op

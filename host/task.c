@@ -276,8 +276,9 @@ static int push_yielded(lua_State *L)
     return 0;
 }
 
-/* The task leaves its home; the first failure in a group is its to tell. The
- * userdata is on top of L. */
+/* The task leaves its home.  The first failure in a group is the group's to
+ * tell, and speaks for those that follow from it.  The userdata is on top of
+ * L. */
 static void leave_home(lua_State *L, ab_task *task, int failed)
 {
     ab_scope *home = task->scope; /* it has left all others */
@@ -291,6 +292,8 @@ static void leave_home(lua_State *L, ab_task *task, int failed)
         if (failed && !lua_toboolean(L, -1)) {
             lua_pushvalue(L, -3);
             lua_rawseti(L, -3, 1);
+        } else if (failed && home->sort == AB_SCOPE_GROUP) {
+            task->flags |= AB_TASK_TAKEN;
         }
         lua_pop(L, 2);
     }
@@ -314,7 +317,7 @@ static void settle(lua_State *L, ab_task *task)
     ab_scope_abandon(task);
     int failed = task->flags & AB_TASK_FAILED && !ab_outcome_is_cancelled(L, task);
     leave_home(L, task, failed);
-    if (failed)
+    if (failed && !(task->flags & AB_TASK_TAKEN))
         ab_outcome_keep_failure(L, task);
     if (task->flags & AB_TASK_MAIN)
         box->main_ended = 1;

@@ -7,7 +7,7 @@
 #ifndef AB_TIMERS_H
 #define AB_TIMERS_H
 
-#include "limits.h"
+#include "limit.h"
 #include <stddef.h>
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-/* limits.h - the counting allocator and the memory cap.
+/* limit.h - the counting allocator and the memory cap.
  *
  * Everything a box allocates, Lua's objects and the waits' buffers alike, goes
  * through ab_limits_alloc, so one number says what the box uses. */
