@@ -249,7 +249,7 @@ function async.priority_queue(max, less)
   end
   return setmetatable({
     _heap = {}, _order = 0, _less = less or default_less, _unfinished = 0, _max = max,
-    _places = async.semaphore(max > 0 and max or math.maxinteger),
+    _places = async.semaphore(max > 0 and max or math.maxinteger // 2),
     _items = async.semaphore(0), _idle = async.event(),
   }, priority_meta)
 end

@@ -85,19 +85,32 @@ ab_task *ab_spawn_any(lua_State *L, int idx, ab_scope *home, const char *what)
 
 typedef struct join_op {
     ab_op op;
-    ab_task **tasks; /* living ones that are watched; NULL when done */
-    size_t count;
-    size_t pending;
-    int mode;
+    lua_State *co; /* who waits; the list is at LIST of its innermost frame */
+    lua_Integer count;
+    lua_Integer pending;
     ab_task *first; /* that ended the wait: the first that failed, or ended */
-    size_t allocated; /* entries of tasks */
+    int mode;
 } join_op;
 
+enum { LIST = 1 };
+
+/* The i-th task of the list: plain reads of a stack that stands still. */
+static ab_task *task_at(lua_State *co, lua_Integer i)
+{
+    lua_rawgeti(co, LIST, i);
+    ab_task *task = lua_touserdata(co, -1);
+    lua_pop(co, 1);
+    return task;
+}
+
+/* Before the wait is over: the list is still on the stack of who waits. */
 static void unwatch_all(join_op *join)
 {
-    for (size_t i = 0; i < join->count; i++)
-        if (join->tasks[i]->state != AB_TASK_DEAD)
-            ab_task_unwatch(join->tasks[i], &join->op);
+    for (lua_Integer i = 1; i <= join->count; i++) {
+        ab_task *task = task_at(join->co, i);
+        if (task->state != AB_TASK_DEAD)
+            ab_task_unwatch(task, &join->op);
+    }
     join->count = 0;
 }
 
@@ -106,14 +119,11 @@ static int join_push(lua_State *L, ab_op *op)
     const join_op *join = (const join_op *)op;
     if (!join->first)
         return 0;
-    for (lua_Integer i = 1; lua_rawgeti(L, 1, i) != LUA_TNIL; i++) {
-        if (lua_touserdata(L, -1) == join->first) {
-            lua_pushinteger(L, i);
-            return 1;
-        }
-        lua_pop(L, 1);
-    }
-    return 0;
+    lua_Integer i = 1;
+    while (task_at(L, i) != join->first)
+        i++;
+    lua_pushinteger(L, i);
+    return 1;
 }
 
 static void join_cancel(ab_op *op)
@@ -122,17 +132,11 @@ static void join_cancel(ab_op *op)
     ab_op_finish(op, UV_ECANCELED);
 }
 
-static void join_drop(ab_op *op)
-{
-    join_op *join = (join_op *)op;
-    if (join->tasks)
-        ab_box_free(op->box, join->tasks,
-                    join->allocated * sizeof *join->tasks);
-}
-
 static void join_fired(ab_op *op, ab_task *task)
 {
     join_op *join = (join_op *)op;
+    if (op->finished) /* a task that is in the list twice */
+        return;
     join->pending--;
     int failed = (task->flags & AB_TASK_FAILED) != 0;
     if (!join->first && (join->mode == AB_JOIN_FIRST ||
@@ -149,21 +153,18 @@ static const ab_op_type join_type = {
     .size = sizeof(join_op),
     .push = join_push,
     .cancel = join_cancel,
-    .drop = join_drop,
     .fired = join_fired,
 };
 
 /* Looks at those that are done already: gives the index of one that ends the
  * wait at once (a failure; in mode FIRST any), or 0; counts the others. */
 static lua_Integer join_scan(lua_State *L, lua_Integer n, int mode,
-                             size_t *pending)
+                             lua_Integer *pending)
 {
     lua_Integer found = 0;
     *pending = 0;
     for (lua_Integer i = 1; i <= n; i++) {
-        lua_rawgeti(L, 1, i);
-        const ab_task *task = lua_touserdata(L, -1);
-        lua_pop(L, 1);
+        const ab_task *task = task_at(L, i);
         if (task->state != AB_TASK_DEAD)
             ++*pending;
         else if (!found && (mode == AB_JOIN_FIRST ||
@@ -175,25 +176,19 @@ static lua_Integer join_scan(lua_State *L, lua_Integer n, int mode,
 }
 
 /* Watches every living task of the list; 0 or UV_ENOMEM. */
-static int join_watch(lua_State *L, join_op *join, lua_Integer n)
+static int join_watch(join_op *join, lua_Integer n)
 {
-    ab_box *box = join->op.box;
-    join->allocated = join->pending;
-    join->tasks = ab_box_alloc(box, join->pending * sizeof *join->tasks);
-    if (!join->tasks)
-        return UV_ENOMEM;
     for (lua_Integer i = 1; i <= n; i++) {
-        lua_rawgeti(L, 1, i);
-        ab_task *task = lua_touserdata(L, -1);
-        lua_pop(L, 1);
+        ab_task *task = task_at(join->co, i);
         if (task->state == AB_TASK_DEAD)
             continue;
         if (ab_task_watch(task, &join->op)) {
+            join->count = i - 1;
             unwatch_all(join);
             return UV_ENOMEM;
         }
-        join->tasks[join->count++] = task;
     }
+    join->count = n;
     return 0;
 }
 
@@ -204,7 +199,7 @@ int ab_join(lua_State *L)
 {
     lua_Integer n = lua_tointeger(L, 2);
     int mode = (int)lua_tointeger(L, 3);
-    size_t pending;
+    lua_Integer pending;
     lua_Integer found = join_scan(L, n, mode, &pending);
     if (found) {
         lua_pushinteger(L, found);
@@ -214,9 +209,10 @@ int ab_join(lua_State *L)
         return 0;
     ab_task_check(L, "gather");
     join_op *join = (join_op *)ab_op_new(L, &join_type);
+    join->co = L;
     join->pending = pending;
     join->mode = mode;
-    int err = join_watch(L, join, n);
+    int err = join_watch(join, n);
     if (err)
         return ab_op_fail(L, &join->op, err, NULL, NULL);
     return ab_task_park(L, &join->op);
@@ -305,8 +301,9 @@ int ab_start(lua_State *L)
     return 4;
 }
 
-/* results(list, n, errors, unpack): the first result of each task, in a list
- * or unpacked; an error is raised, or (errors) stands for the result. */
+/* results(list, n, errors, unpack): the first result of each task, in the place
+ * of the task in the list, or unpacked; an error is raised, or (errors) stands
+ * for the result. */
 int ab_results(lua_State *L)
 {
     lua_Integer n = lua_tointeger(L, 2);
@@ -314,8 +311,6 @@ int ab_results(lua_State *L)
     lua_settop(L, 2);
     if (unpack)
         luaL_checkstack(L, (int)n + 4, "too many results to unpack");
-    else
-        lua_createtable(L, (int)n, 0);
     for (lua_Integer i = 1; i <= n; i++) {
         lua_rawgeti(L, 1, i);
         int idx = lua_gettop(L);
@@ -333,7 +328,9 @@ int ab_results(lua_State *L)
         lua_settop(L, idx + 1);
         lua_remove(L, idx);
         if (!unpack)
-            lua_rawseti(L, 3, i);
+            lua_rawseti(L, LIST, i);
     }
+    if (!unpack)
+        lua_settop(L, LIST);
     return unpack ? (int)n : 1;
 }

@@ -33,6 +33,8 @@ static int release(lua_State *L, semaphore *s, const char *what)
 {
     if (s->max && s->value >= s->max)
         return luaL_error(L, "%s: it is not held", what);
+    if (s->value == LUA_MAXINTEGER)
+        return luaL_error(L, "%s: too often", what);
     ab_waiter *next = ab_waiter_first(&s->waiters);
     if (next) { /* handed over: nobody can slip in between */
         s->owner = next->op.task->id;

@@ -232,7 +232,7 @@ static int close_waited(lua_State *L, int status, lua_KContext ctx)
 
 static int group_close(lua_State *L)
 {
-    group *g = lua_touserdata(L, 1);
+    group *g = ab_self(L, &group_class);
     lua_settop(L, 2);
     if (!g->scope)
         return 0;

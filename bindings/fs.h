@@ -126,8 +126,10 @@ typedef struct ab_fs_file {
     ab_box *box;
     int refs; /* the Lua object, the op that waits, the job that runs */
     int fd;   /* -1: closed */
-    unsigned readable : 1, writable : 1, append : 1;
-    unsigned regular : 1; /* else bytes come when they come */
+    int append;
+    int regular; /* else bytes come when they come.  (No bits: jobs read them)
+                  */
+    unsigned readable : 1, writable : 1;
     unsigned written : 1; /* close(2) may have something to say */
     unsigned running : 1; /* a job runs: buffers and fd are its own */
     unsigned ended : 1;   /* the last fill found the end, not told yet */

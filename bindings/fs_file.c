@@ -39,7 +39,7 @@ void ab_fs_file_push(lua_State *L, int *fd, const ab_fs_opened *opened,
     file->path_bytes = bytes;
     memcpy(file->path, path, bytes);
     set_mode(file, mode);
-    file->regular = opened->regular ? 1 : 0;
+    file->regular = opened->regular;
     file->offset = opened->offset;
     file->size = opened->size;
     file->ahead = AHEAD_MIN;

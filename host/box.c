@@ -159,6 +159,9 @@ static int state_new(ab_box *box)
     if (lua_pcall(box->L, 1, 2, 0) != LUA_OK)
         return UV_ENOMEM;
     lua_gc(box->L, LUA_GCRESTART);
+    /* Each cycle walks every living coroutine: start them later than Lua does
+     * (at three times what was left, not two) and get through them faster. */
+    lua_gc(box->L, LUA_GCINC, 300, 200, 0);
     return 0;
 }
 
