@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const char ab_lua_async[];
-extern const size_t ab_lua_async_len;
+extern const char ab_lua_async[], ab_lua_async_priority[], ab_lua_async_sync[];
+extern const size_t ab_lua_async_len, ab_lua_async_priority_len,
+    ab_lua_async_sync_len;
 
 /* ---- time ---- */
 
@@ -18,8 +19,7 @@ static int l_sleep(lua_State *L)
 
 static int l_now(lua_State *L)
 {
-    lua_pushnumber(L,
-                   (lua_Number)ab_loop_now(&ab_box_of(L)->loop) / 1e9);
+    lua_pushnumber(L, (lua_Number)ab_loop_now(&ab_box_of(L)->loop) / 1e9);
     return 1;
 }
 
@@ -180,9 +180,9 @@ static int core_raise(lua_State *L)
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         if (strcmp(codes[i].name, name) == 0)
             code = codes[i].code;
-    return ab_error_raise(L, code,
-                          &(ab_detail){lua_tostring(L, 2), lua_tostring(L, 3),
-                                       NULL, NULL});
+    return ab_error_raise(
+        L, code,
+        &(ab_detail){lua_tostring(L, 2), lua_tostring(L, 3), NULL, NULL});
 }
 
 static int core_check_seconds(lua_State *L)
@@ -281,10 +281,20 @@ int ab_open_async(lua_State *L)
     lua_pushcfunction(L, l_index);
     lua_setfield(L, -2, "__index");
     lua_setmetatable(L, -2);
-    lua_pushvalue(L, -1);
+    int module = lua_gettop(L);
     luaL_newlib(L, core);
+    lua_pushvalue(L, module);
+    lua_pushvalue(L, -2);
     ab_task_classes(L);
     ab_lua_part(L, "async", ab_lua_async, ab_lua_async_len, 3, 1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &ab_inherit_key);
+    lua_pushvalue(L, module);
+    lua_pushvalue(L, -2);
+    ab_lua_part(L, "async", ab_lua_async_priority, ab_lua_async_priority_len, 2,
+                0);
+    lua_pushvalue(L, module);
+    lua_pushvalue(L, -2);
+    ab_lua_part(L, "async", ab_lua_async_sync, ab_lua_async_sync_len, 2, 0);
+    lua_settop(L, module);
     return 1;
 }

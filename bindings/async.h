@@ -48,10 +48,10 @@ int ab_group(lua_State *L);
 int ab_run_scope(lua_State *L);
 
 /* ---- async_queue.c, async_lock.c ---- */
-int ab_queue_new(lua_State *L);    /* (max) */
-int ab_lock_new(lua_State *L);     /* () */
-int ab_semaphore_new(lua_State *L);/* (n) */
-int ab_event_new(lua_State *L);    /* () */
+int ab_queue_new(lua_State *L);     /* (max) */
+int ab_lock_new(lua_State *L);      /* () */
+int ab_semaphore_new(lua_State *L); /* (n) */
+int ab_event_new(lua_State *L);     /* () */
 
 /* ---- waiting in a list for a partner: async_wait.c ----
  * The wait of queues, locks and events, which hand over directly to the first

@@ -68,8 +68,7 @@ ab_task *ab_spawn_any(lua_State *L, int idx, ab_scope *home, const char *what)
         return inherit(L, task);
     }
     if (!lua_isfunction(L, idx)) {
-        lua_pushfstring(L,
-                        "function or coroutine object expected, got %s",
+        lua_pushfstring(L, "function or coroutine object expected, got %s",
                         luaL_typename(L, idx));
         luaL_argerror(L, idx, lua_tostring(L, -1));
     }
@@ -167,9 +166,9 @@ static lua_Integer join_scan(lua_State *L, lua_Integer n, int mode,
         const ab_task *task = task_at(L, i);
         if (task->state != AB_TASK_DEAD)
             ++*pending;
-        else if (!found && (mode == AB_JOIN_FIRST ||
-                            (mode == AB_JOIN_ERROR &&
-                             task->flags & AB_TASK_FAILED)))
+        else if (!found &&
+                 (mode == AB_JOIN_FIRST ||
+                  (mode == AB_JOIN_ERROR && task->flags & AB_TASK_FAILED)))
             found = i;
     }
     return found;

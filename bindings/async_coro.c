@@ -141,9 +141,9 @@ int ab_coroobj_take(lua_State *L, int idx, const char *what)
     if (c->used) {
         push_place(L, c);
         ab_misuse(L,
-                   "%s: coroutine object '%s', made at %s, was awaited "
-                   "already; call the async function again for another",
-                   what, push_name(L, idx), lua_tostring(L, -1));
+                  "%s: coroutine object '%s', made at %s, was awaited "
+                  "already; call the async function again for another",
+                  what, push_name(L, idx), lua_tostring(L, -1));
     }
     luaL_checkstack(L, c->nargs + 4, "too many arguments");
     c->used = 1;

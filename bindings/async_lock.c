@@ -102,8 +102,10 @@ static int lock_locked(lua_State *L)
 }
 
 static const luaL_Reg semaphore_methods[] = {
-    {"acquire", semaphore_acquire}, {"release", semaphore_release},
-    {"try_acquire", semaphore_try}, {"value", semaphore_value},
+    {"acquire", semaphore_acquire},
+    {"release", semaphore_release},
+    {"try_acquire", semaphore_try},
+    {"value", semaphore_value},
     {NULL, NULL},
 };
 static const luaL_Reg semaphore_metas[] = {{"__close", semaphore_release},
@@ -112,8 +114,10 @@ static const ab_class semaphore_class = {"Semaphore", semaphore_methods,
                                          semaphore_metas};
 
 static const luaL_Reg lock_methods[] = {
-    {"acquire", lock_acquire}, {"locked", lock_locked},
-    {"release", lock_release}, {"try_acquire", lock_try},
+    {"acquire", lock_acquire},
+    {"locked", lock_locked},
+    {"release", lock_release},
+    {"try_acquire", lock_try},
     {NULL, NULL},
 };
 static const luaL_Reg lock_metas[] = {{"__close", lock_release}, {NULL, NULL}};
@@ -129,10 +133,7 @@ static int make(lua_State *L, const ab_class *cls, lua_Integer value, int lock)
     return 1;
 }
 
-int ab_lock_new(lua_State *L)
-{
-    return make(L, &lock_class, 1, 1);
-}
+int ab_lock_new(lua_State *L) { return make(L, &lock_class, 1, 1); }
 
 int ab_semaphore_new(lua_State *L)
 {
@@ -184,8 +185,9 @@ static int event_is_set(lua_State *L)
 }
 
 static const luaL_Reg event_methods[] = {
-    {"clear", event_clear}, {"is_set", event_is_set}, {"set", event_set},
-    {"wait", event_wait},   {NULL, NULL},
+    {"clear", event_clear}, {"is_set", event_is_set},
+    {"set", event_set},     {"wait", event_wait},
+    {NULL, NULL},
 };
 static const ab_class event_class = {"Event", event_methods, NULL};
 

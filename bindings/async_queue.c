@@ -22,10 +22,7 @@ static const ab_op_type join_type = AB_WAITER_TYPE("queue:join");
 
 enum { RING_MIN = 16, VALUE = 2 /* the argument of put */ };
 
-static queue *self(lua_State *L)
-{
-    return ab_self(L, &queue_class);
-}
+static queue *self(lua_State *L) { return ab_self(L, &queue_class); }
 
 /* ---- the ring ---- */
 

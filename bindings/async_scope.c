@@ -349,12 +349,6 @@ static int make(lua_State *L, ab_scope_sort sort, const char *what)
     return 1;
 }
 
-int ab_group(lua_State *L)
-{
-    return make(L, AB_SCOPE_GROUP, "group");
-}
+int ab_group(lua_State *L) { return make(L, AB_SCOPE_GROUP, "group"); }
 
-int ab_run_scope(lua_State *L)
-{
-    return make(L, AB_SCOPE_RUN, "run");
-}
+int ab_run_scope(lua_State *L) { return make(L, AB_SCOPE_RUN, "run"); }

@@ -9,21 +9,24 @@ static ab_task *check_self(lua_State *L)
     return task;
 }
 
-static int is_done(const ab_task *task)
-{
-    return task->state == AB_TASK_DEAD;
-}
+static int is_done(const ab_task *task) { return task->state == AB_TASK_DEAD; }
 
-/* The error of a failed task is that of its cancellation. */
-static int is_cancelled(lua_State *L, int idx, ab_task *task)
+/* The task failed, with this error object. */
+static int has_failed_with(lua_State *L, int idx, ab_task *task, int code)
 {
     if (!(task->flags & AB_TASK_FAILED))
         return 0;
     int top = lua_gettop(L);
     int traced = ab_task_push_error(L, idx, task);
-    int result = ab_error_is(L, traced ? -2 : -1, UV_ECANCELED);
+    int result = ab_error_is(L, traced ? -2 : -1, code);
     lua_settop(L, top);
     return result;
+}
+
+/* The error of a failed task is that of its cancellation. */
+static int is_cancelled(lua_State *L, int idx, ab_task *task)
+{
+    return has_failed_with(L, idx, task, UV_ECANCELED);
 }
 
 static int l_await(lua_State *L)
@@ -166,10 +169,10 @@ static void push_coro(lua_State *L, const ab_task *task)
 static int l_tostring(lua_State *L)
 {
     ab_task *task = check_self(L);
-    const char *state = !is_done(task)                     ? "pending"
-                        : is_cancelled(L, 1, task)         ? "cancelled"
-                        : task->flags & AB_TASK_FAILED     ? "failed"
-                                                           : "finished";
+    const char *state = !is_done(task)                 ? "pending"
+                        : is_cancelled(L, 1, task)     ? "cancelled"
+                        : task->flags & AB_TASK_FAILED ? "failed"
+                                                       : "finished";
     if (task->flags & AB_TASK_FUTURE) {
         ab_report_place(L, task->source, task->line);
         lua_pushfstring(L, "<Future %s made at %s>", state,
@@ -191,6 +194,8 @@ static int l_gc(lua_State *L)
     if (task->flags & AB_TASK_TAKEN || !(task->flags & AB_TASK_FAILED))
         return 0;
     ab_task_taken(task);
+    if (has_failed_with(L, 1, task, ASYNCBOX_EEXIT))
+        return 0; /* by os.exit */
     box->failed = 1;
     ab_report_failure(L, 1);
     return 0;

@@ -43,13 +43,16 @@ static int l_exit(lua_State *L)
 /* Code only as text: made-up bytecode can crash Lua. */
 static int l_load(lua_State *L)
 {
+    int given_env = !lua_isnone(L, 4); /* nil is one, too */
     lua_settop(L, 4);
     const char *mode = luaL_optstring(L, 3, "t");
-    if (!strchr(mode, 't'))
-        return luaL_argerror(L, 3, "a sandbox loads text only");
+    if (!strchr(mode, 't')) {
+        lua_pushnil(L);
+        lua_pushfstring(L, "a sandbox loads text only (mode is '%s')", mode);
+        return 2;
+    }
     lua_pushliteral(L, "t");
     lua_replace(L, 3);
-    int given_env = !lua_isnil(L, 4);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     if (!given_env)

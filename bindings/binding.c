@@ -152,7 +152,7 @@ void ab_options_check(lua_State *L, int idx, const char *what,
     idx = lua_absindex(L, idx);
     if (!lua_istable(L, idx))
         ab_misuse(L, "%s: options must be a table, got %s", what,
-                   luaL_typename(L, idx));
+                  luaL_typename(L, idx));
     for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1)) {
         int found = 0;
         if (lua_type(L, -2) == LUA_TSTRING)
@@ -169,7 +169,7 @@ void ab_options_check(lua_State *L, int idx, const char *what,
         }
         luaL_pushresult(&b);
         ab_misuse(L, "%s: unknown option '%s' (known: %s)", what, key,
-                   lua_tostring(L, -1));
+                  lua_tostring(L, -1));
     }
 }
 
@@ -187,7 +187,7 @@ int ab_option_boolean(lua_State *L, int idx, const char *key, int otherwise)
     int type = option(L, idx, key);
     if (type != LUA_TNIL && type != LUA_TBOOLEAN)
         ab_misuse(L, "option '%s' must be a boolean, got %s", key,
-                   luaL_typename(L, -1));
+                  luaL_typename(L, -1));
     int value = type == LUA_TNIL ? otherwise : lua_toboolean(L, -1);
     lua_pop(L, 1);
     return value;
@@ -199,7 +199,7 @@ int64_t ab_option_seconds(lua_State *L, int idx, const char *key,
     int type = option(L, idx, key);
     if (type != LUA_TNIL && type != LUA_TNUMBER)
         ab_misuse(L, "option '%s' must be a number of seconds, got %s", key,
-                   luaL_typename(L, -1));
+                  luaL_typename(L, -1));
     lua_Number n = lua_tonumber(L, -1);
     lua_pop(L, 1);
     if (type == LUA_TNIL)
@@ -218,14 +218,14 @@ lua_Integer ab_option_integer(lua_State *L, int idx, const char *key,
     lua_Integer n = lua_tointegerx(L, -1, &whole);
     if (type != LUA_TNIL && (type != LUA_TNUMBER || !whole))
         ab_misuse(L, "option '%s' must be a whole number, got %s", key,
-                   type == LUA_TNUMBER ? luaL_tolstring(L, -1, NULL)
-                                       : luaL_typename(L, -1));
+                  type == LUA_TNUMBER ? luaL_tolstring(L, -1, NULL)
+                                      : luaL_typename(L, -1));
     lua_pop(L, 1);
     if (type == LUA_TNIL)
         return otherwise;
     if (n < min || n > max)
         ab_misuse(L, "option '%s' must be from %I to %I, got %I", key,
-                   (LUAI_UACINT)min, (LUAI_UACINT)max, (LUAI_UACINT)n);
+                  (LUAI_UACINT)min, (LUAI_UACINT)max, (LUAI_UACINT)n);
     return n;
 }
 

@@ -23,15 +23,14 @@
  * Every method is a closure whose upvalue 1 is that metatable, so checking
  * `self` is one comparison. */
 typedef struct ab_class {
-    const char *name;         /* "Queue": in errors and tostring */
-    const luaL_Reg *methods;  /* become fields of __index */
-    const luaL_Reg *metas;    /* __gc, __close, ...; may be NULL */
+    const char *name;        /* "Queue": in errors and tostring */
+    const luaL_Reg *methods; /* become fields of __index */
+    const luaL_Reg *metas;   /* __gc, __close, ...; may be NULL */
 } ab_class;
 
 /* Pushes a new userdata of the class with `users` user values; zeroed. The
  * class is made on first use. */
-void *ab_object_new(lua_State *L, const ab_class *cls, size_t bytes,
-                    int users);
+void *ab_object_new(lua_State *L, const ab_class *cls, size_t bytes, int users);
 /* In a method: argument 1, or raises "bad argument #1 to 'get' (Queue
  * expected, got nil)". */
 void *ab_self(lua_State *L, const ab_class *cls);

@@ -126,9 +126,9 @@ typedef struct ab_fs_file {
     ab_box *box;
     int refs; /* the Lua object, the op that waits, the job that runs */
     int fd;   /* -1: closed */
+    /* Jobs read these two, so they share no byte with what changes. */
     int append;
-    int regular; /* else bytes come when they come.  (No bits: jobs read them)
-                  */
+    int regular; /* else bytes come when they come */
     unsigned readable : 1, writable : 1;
     unsigned written : 1; /* close(2) may have something to say */
     unsigned running : 1; /* a job runs: buffers and fd are its own */

@@ -13,7 +13,4 @@ static const ab_module modules[] = {
     {NULL, NULL, 0},
 };
 
-const ab_module *ab_modules_all(void)
-{
-    return modules;
-}
+const ab_module *ab_modules_all(void) { return modules; }

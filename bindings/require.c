@@ -21,9 +21,9 @@ static void push_loading(lua_State *L)
     lua_rawsetp(L, LUA_REGISTRYINDEX, &loading_key);
 }
 
-/* A guard: user value 1 is the future, 2 the name. */
+/* A guard: user value 1 is the future, 2 the name, 3 the loader. */
 typedef struct guard {
-    ab_task *loader;
+    const ab_task *loader;
 } guard;
 
 static int guard_close(lua_State *L)
@@ -47,8 +47,10 @@ static const ab_class guard_class = {"require.guard", NULL, guard_metas};
 
 static void lock(lua_State *L)
 {
-    guard *g = ab_object_new(L, &guard_class, sizeof *g, 2);
+    guard *g = ab_object_new(L, &guard_class, sizeof *g, 3);
     g->loader = ab_task_current(L);
+    ab_task_push(L, g->loader);
+    lua_setiuservalue(L, LOCK, 3);
     ab_future_new(L);
     lua_setiuservalue(L, LOCK, 1);
     lua_pushvalue(L, NAME);
@@ -67,12 +69,16 @@ static int is_loading(lua_State *L)
     push_loading(L);
     lua_pushvalue(L, NAME);
     lua_rawget(L, -2);
-    guard *g = lua_touserdata(L, -1);
-    if (!g || g->loader == ab_task_current(L)) {
+    const guard *g = lua_touserdata(L, -1);
+    /* A dead one: there was no memory to close its guard. */
+    if (!g || g->loader == ab_task_current(L) ||
+        g->loader->state == AB_TASK_DEAD) {
         lua_settop(L, LOADED);
         return 0;
     }
     lua_getiuservalue(L, -1, 1);
+    lua_replace(L, LOADED + 1);
+    lua_settop(L, LOADED + 1);
     return 1;
 }
 
@@ -157,8 +163,8 @@ static int searched(lua_State *L, int status, lua_KContext i)
 static int search(lua_State *L, lua_KContext i)
 {
     if (lua_rawgeti(L, SEARCHERS, i) == LUA_TNIL)
-        return luaL_error(L, "module '%s' not found:%s",
-                          lua_tostring(L, NAME), lua_tostring(L, MESSAGE));
+        return luaL_error(L, "module '%s' not found:%s", lua_tostring(L, NAME),
+                          lua_tostring(L, MESSAGE));
     lua_pushvalue(L, NAME);
     lua_callk(L, 1, 2, i, searched);
     return searched(L, LUA_OK, i);
@@ -176,7 +182,7 @@ static int l_require(lua_State *L)
     int in_task = ab_task_current(L) != NULL;
     if (in_task && is_loading(L)) {
         lua_pushcfunction(L, join);
-        lua_replace(L, LOADED + 1); /* the guard goes */
+        lua_insert(L, LOADED + 1);
         return joined(L, lua_pcallk(L, 1, LUA_MULTRET, 0, 0, joined), 0);
     }
     if (lua_getfield(L, lua_upvalueindex(1), "searchers") != LUA_TTABLE)

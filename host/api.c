@@ -228,10 +228,10 @@ void asyncbox_interrupt(asyncbox *box)
     /* Never from another thread: it would walk frames that may be going
      * away.  On the box's own thread this is a signal handler, and Lua's
      * hooks are made to be set from there. */
+    /* Counting only breaks the script's own code: with call hooks the <close>
+     * of a lock or a group would be left out. */
     if (pthread_equal(b->thread, pthread_self()) && b->running)
-        lua_sethook(b->running, on_hook,
-                    LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT,
-                    1);
+        lua_sethook(b->running, on_hook, LUA_MASKCOUNT, 1);
 }
 
 void asyncbox_stats_get(asyncbox *box, asyncbox_stats *out)

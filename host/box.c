@@ -11,10 +11,7 @@
 
 enum { FLAG_BITS = 7 };
 
-static uintptr_t *extra(lua_State *L)
-{
-    return lua_getextraspace(L);
-}
+static uintptr_t *extra(lua_State *L) { return lua_getextraspace(L); }
 
 ab_box *ab_box_of(lua_State *L)
 {
@@ -75,10 +72,7 @@ void ab_box_set_error(ab_box *box, lua_State *L)
 
 /* ---- made ---- */
 
-static int registry_ref(lua_State *L)
-{
-    return luaL_ref(L, LUA_REGISTRYINDEX);
-}
+static int registry_ref(lua_State *L) { return luaL_ref(L, LUA_REGISTRYINDEX); }
 
 /* Everything of the state that may run out of memory; L's stack is left with
  * the two tables that sched_wake.h names. */

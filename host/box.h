@@ -32,10 +32,10 @@ typedef struct ab_module {
 /* A call of coroutine.resume (or wrap) that is on the C stack. */
 typedef struct ab_nest {
     struct ab_nest *outer;
-    lua_State *from;  /* who resumed */
-    ab_scope *scope;  /* the task's innermost scope then */
-    int blocked;      /* a C function that cannot be suspended lies between;
-                         AB_NEST_CLOSE: the one that closes the coroutine */
+    lua_State *from; /* who resumed */
+    ab_scope *scope; /* the task's innermost scope then */
+    int blocked;     /* a C function that cannot be suspended lies between;
+                        AB_NEST_CLOSE: the one that closes the coroutine */
 } ab_nest;
 enum { AB_NEST_CLOSE = 2 };
 
@@ -64,24 +64,24 @@ struct ab_box {
     ab_scope *root;     /* the outermost scope */
     uint32_t tasks;     /* living tasks (not futures) */
     uint32_t next_id;
-    int tasks_ref;      /* registry: living tasks by slot */
-    int spares_ref;     /* registry: spare coroutines */
+    int tasks_ref;  /* registry: living tasks by slot */
+    int spares_ref; /* registry: spare coroutines */
     int task_mt_ref, failed_mt_ref, future_mt_ref;
-    int trace_ref;      /* the last error with its traceback: report.c */
-    int rethrowing;     /* that one is being raised again */
-    int sources_ref;    /* places of spawns: id -> name, name -> id */
-    int place_ref;      /* {function}: keeps place_fn alive */
-    const void *place_fn; /* the function that spawned last ... */
+    int trace_ref;         /* the last error with its traceback: report.c */
+    int rethrowing;        /* that one is being raised again */
+    int sources_ref;       /* places of spawns: id -> name, name -> id */
+    int place_ref;         /* {function}: keeps place_fn alive */
+    const void *place_fn;  /* the function that spawned last ... */
     uint16_t place_source; /* ... and the id of its source */
-    uint32_t free_slot; /* head of the free slots, 0: none */
-    uint32_t slots;     /* slots ever made */
-    uint32_t spares;    /* coroutines kept for re-use */
-    uint32_t external;  /* attached waits that the outside can end */
+    uint32_t free_slot;    /* head of the free slots, 0: none */
+    uint32_t slots;        /* slots ever made */
+    uint32_t spares;       /* coroutines kept for re-use */
+    uint32_t external;     /* attached waits that the outside can end */
     uint64_t resumes;
     ab_link spent; /* ops that are done with: to be freed */
     const void *task_mt, *failed_mt, *future_mt; /* identities of metatables */
-    ab_task *failures;  /* dead tasks whose error nobody has taken, through
-                           next and wait.joined (back) */
+    ab_task *failures;       /* dead tasks whose error nobody has taken, through
+                                next and wait.joined (back) */
     ab_scope **scope_timers; /* by number - 1; NULL: free */
     uint32_t scope_timer_count;
     uint32_t scope_timer_free; /* first free number from 1, 0: none */
@@ -94,20 +94,20 @@ struct ab_box {
 
     int virtual_time;
     int sandbox;
-    int closing;  /* spawn and waits raise */
-    int inside;   /* on the C stack: close is refused */
-    int exiting;  /* os.exit was called */
+    int closing; /* spawn and waits raise */
+    int inside;  /* on the C stack: close is refused */
+    int exiting; /* os.exit was called */
     int exit_status;
-    int failed;   /* an error that nobody took was reported */
+    int failed;     /* an error that nobody took was reported */
     int cancelling; /* everything was cancelled: main failed, interrupt */
-    int stopped;  /* by asyncbox_interrupt */
-    int deadlocks; /* in a row, without a task having gone on */
+    int stopped;    /* by asyncbox_interrupt */
+    int deadlocks;  /* in a row, without a task having gone on */
     uint64_t deadlock_resumes;
-    int failures_new; /* since the last look for lost ones */
+    int failures_new;      /* since the last look for lost ones */
     int64_t collect_after; /* when the next such look may be */
-    int main_ref;  /* registry: the main task */
-    int main_ended; /* and nobody has looked at its outcome */
-    int failures_ref; /* registry, weak: failures by address */
+    int main_ref;          /* registry: the main task */
+    int main_ended;        /* and nobody has looked at its outcome */
+    int failures_ref;      /* registry, weak: failures by address */
     atomic_int interrupted;
     pthread_t thread; /* who made the box */
     char error_text[512];

@@ -25,10 +25,9 @@ void ab_limits_init(ab_limits *limits, size_t cap_bytes,
     limits->cap_bytes = cap_bytes ? cap_bytes : SIZE_MAX;
     limits->hit = 0;
     /* Slabs of other sizes may lie idle; they may take as much again. */
-    ab_pool_init(&limits->pool,
-                 cap_bytes && cap_bytes < SIZE_MAX / 4
-                     ? 2 * cap_bytes + ((size_t)1 << 20)
-                     : SIZE_MAX);
+    ab_pool_init(&limits->pool, cap_bytes && cap_bytes < SIZE_MAX / 4
+                                    ? 2 * cap_bytes + ((size_t)1 << 20)
+                                    : SIZE_MAX);
     limits->alloc = alloc;
     limits->alloc_arg = alloc_arg;
     if (alloc)
@@ -41,10 +40,7 @@ void ab_limits_init(ab_limits *limits, size_t cap_bytes,
 #endif
 }
 
-void ab_limits_deinit(ab_limits *limits)
-{
-    ab_pool_deinit(&limits->pool);
-}
+void ab_limits_deinit(ab_limits *limits) { ab_pool_deinit(&limits->pool); }
 
 void *ab_limits_alloc(void *arg, void *block, size_t old_bytes,
                       size_t new_bytes)
@@ -57,7 +53,8 @@ void *ab_limits_alloc(void *arg, void *block, size_t old_bytes,
         limits->hit = 1;
         return NULL;
     }
-    void *result = limits->alloc(limits->alloc_arg, block, old_bytes, new_bytes);
+    void *result =
+        limits->alloc(limits->alloc_arg, block, old_bytes, new_bytes);
     if (result || new_bytes == 0) {
         limits->used_bytes += new_bytes - old_bytes;
         if (limits->used_bytes > limits->peak_bytes)

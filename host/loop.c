@@ -9,10 +9,7 @@ static void on_timer(uv_timer_t *timer)
     uv_stop(timer->loop);
 }
 
-static void on_wake(uv_async_t *wake)
-{
-    (void)wake; /* only ends the wait */
-}
+static void on_wake(uv_async_t *wake) { (void)wake; /* only ends the wait */ }
 
 int ab_loop_init(ab_loop *loop, int is_virtual)
 {
@@ -64,8 +61,7 @@ void ab_loop_block(ab_loop *loop, int64_t ns)
         loop->virtual_ns += ns;
         return;
     }
-    struct timespec left = {(time_t)(ns / 1000000000),
-                            (long)(ns % 1000000000)};
+    struct timespec left = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
     while (nanosleep(&left, &left) < 0)
         continue;
 }

@@ -8,8 +8,8 @@
 
 typedef struct ab_loop {
     uv_loop_t uv;
-    uv_timer_t timer;   /* armed for the next deadline while polling blocks */
-    uv_async_t wake;    /* asyncbox_interrupt from other threads */
+    uv_timer_t timer; /* armed for the next deadline while polling blocks */
+    uv_async_t wake;  /* asyncbox_interrupt from other threads */
     ab_timers timers;
     int open;           /* uv, timer and wake are initialised */
     int is_virtual;     /* the clock jumps instead of running */

@@ -24,7 +24,8 @@ static int pack_outcome(lua_State *L)
 
 void ab_outcome_no_memory(lua_State *L, ab_task *task)
 {
-    lua_pushliteral(L, "not enough memory"); /* Lua holds this one: it is there */
+    lua_pushliteral(L,
+                    "not enough memory"); /* Lua holds this one: it is there */
     lua_setiuservalue(L, -2, 1);
     task->flags |= AB_TASK_FAILED;
     task->flags &= (uint16_t)~AB_TASK_MULTI;

@@ -12,7 +12,8 @@
 static int push_blocker(lua_State *L, lua_State *of)
 {
     lua_Debug ar;
-    for (int level = of == L ? 1 : 0; lua_getstack(of, level, &ar); level++) {
+    /* Level 0 is the function that waits, or the one that resumed. */
+    for (int level = 1; lua_getstack(of, level, &ar); level++) {
         lua_getinfo(of, "Sn", &ar);
         if (ar.namewhat && strcmp(ar.namewhat, "metamethod") == 0 && ar.name &&
             strcmp(ar.name, "__gc") == 0) {
@@ -34,6 +35,10 @@ static int push_blocker(lua_State *L, lua_State *of)
             return 1;
         }
         lua_pop(L, 1);
+        lua_Debug below;
+        if (!lua_getstack(of, level + 1, &below) &&
+            ab_co_flags(of) & AB_CO_TASK)
+            return 0; /* the body of a task */
         lua_pushstring(L, ar.name ? ar.name : "a C function");
         return 1;
     }
@@ -52,19 +57,18 @@ static int refuse_text(lua_State *L, const char *format, const char *what)
 static int refuse_blocked(lua_State *L, const ab_box *box, const char *what)
 {
     lua_State *of = L;
-    int blocked = !lua_isyieldable(L);
-    for (const ab_nest *n = box->nest; !blocked || !push_blocker(L, of);
-         n = n->outer) {
-        if (!n) {
-            lua_pushliteral(L, "a message handler");
+    const ab_nest *n = box->nest;
+    while (lua_isyieldable(of) || !push_blocker(L, of)) {
+        if (!n || n->blocked == AB_NEST_CLOSE) {
+            lua_pushstring(L, n ? "coroutine.close, or a generator that failed"
+                                : "a message handler");
             break;
         }
         of = n->from;
-        blocked = n->blocked == AB_NEST_CLOSE || !lua_isyieldable(of);
+        n = n->outer;
     }
     lua_pushfstring(L, "%s: cannot wait inside %s", what, lua_tostring(L, -1));
-    return refuse_text(L,
-                       "%s: it calls back from C and cannot be suspended",
+    return refuse_text(L, "%s: it calls back from C and cannot be suspended",
                        lua_tostring(L, -1));
 }
 
@@ -102,10 +106,7 @@ static int refuse(lua_State *L, ab_box *box, const char *what)
     return lua_yieldk(L, 0, (lua_KContext)what, cancelled);
 }
 
-ab_task *ab_task_current(lua_State *L)
-{
-    return ab_box_of(L)->current;
-}
+ab_task *ab_task_current(lua_State *L) { return ab_box_of(L)->current; }
 
 ab_task *ab_task_check(lua_State *L, const char *what)
 {

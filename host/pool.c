@@ -46,8 +46,7 @@ static char *slab_start(const ab_slab *slab)
 static char *slab_end(const ab_slab *slab)
 {
     ab_region *region = region_of(slab);
-    return (char *)region +
-           ((size_t)(slab - region->slabs) + 1) * SLAB_BYTES;
+    return (char *)region + ((size_t)(slab - region->slabs) + 1) * SLAB_BYTES;
 }
 
 static size_t class_of(size_t bytes)
@@ -83,10 +82,7 @@ void ab_pool_init(ab_pool *pool, size_t reserve_cap)
     pool->reserve_cap = reserve_cap;
 }
 
-static void region_free(ab_region *region)
-{
-    munmap(region, REGION_BYTES);
-}
+static void region_free(ab_region *region) { munmap(region, REGION_BYTES); }
 
 void ab_pool_deinit(ab_pool *pool)
 {

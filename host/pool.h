@@ -29,7 +29,6 @@ void ab_pool_init(ab_pool *pool, size_t reserve_cap);
 void ab_pool_deinit(ab_pool *pool); /* frees every block at once */
 
 /* asyncbox_alloc_fn; the pool is `arg`. */
-void *ab_pool_alloc(void *arg, void *block, size_t old_bytes,
-                    size_t new_bytes);
+void *ab_pool_alloc(void *arg, void *block, size_t old_bytes, size_t new_bytes);
 
 #endif

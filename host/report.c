@@ -38,38 +38,56 @@ void ab_report_where(lua_State *L)
 
 /* ---- names ---- */
 
-/* Pushes the name under which package.loaded knows the function on top of the
- * stack ("table.sort"); 0 and nothing when it has none. */
+/* Looks for the function at idx in a module: the table on top of the stack,
+ * known as `module` (both stay).  Pushes its name and gives 1, or gives 0. */
+static int find_in_module(lua_State *L, int idx, const char *module)
+{
+    int table = lua_gettop(L);
+    for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, idx, -1))
+            continue;
+        if (strcmp(module, LUA_GNAME) == 0)
+            lua_pushvalue(L, -2);
+        else
+            lua_pushfstring(L, "%s.%s", module, lua_tostring(L, -2));
+        lua_replace(L, table + 1);
+        lua_settop(L, table + 1);
+        return 1;
+    }
+    return 0;
+}
+
+/* Lua's own modules come first: others hold their functions as well. */
+static int find_in_loaded(lua_State *L, int idx, int loaded)
+{
+    static const char *const own[] = {LUA_GNAME, "coroutine", "table", "string",
+                                      "utf8",    "io",        "os",    "math",
+                                      "debug",   "asyncbox",  NULL};
+    for (int i = 0; own[i]; i++) {
+        lua_pushstring(L, own[i]);
+        lua_rawget(L, loaded);
+        if (lua_istable(L, -1) && find_in_module(L, idx, own[i]))
+            return 1;
+        lua_pop(L, 1);
+    }
+    for (lua_pushnil(L); lua_next(L, loaded); lua_pop(L, 1))
+        if (lua_type(L, -2) == LUA_TSTRING && lua_istable(L, -1) &&
+            find_in_module(L, idx, lua_tostring(L, -2)))
+            return 1;
+    return 0;
+}
+
 int ab_report_function_name(lua_State *L, int idx)
 {
     idx = lua_absindex(L, idx);
     int top = lua_gettop(L);
-    if (!lua_checkstack(L, 8))
+    if (!lua_checkstack(L, 10))
         return 0;
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    int loaded = lua_gettop(L);
-    if (!lua_istable(L, loaded)) {
-        lua_settop(L, top);
-        return 0;
-    }
-    for (lua_pushnil(L); lua_next(L, loaded);) {
-        if (lua_type(L, -2) == LUA_TSTRING && lua_istable(L, -1)) {
-            int module = lua_gettop(L);
-            for (lua_pushnil(L); lua_next(L, module); lua_pop(L, 1)) {
-                if (lua_type(L, -2) != LUA_TSTRING ||
-                    !lua_rawequal(L, idx, -1))
-                    continue;
-                const char *mod = lua_tostring(L, module - 1);
-                if (strcmp(mod, LUA_GNAME) == 0)
-                    lua_pushstring(L, lua_tostring(L, -2));
-                else
-                    lua_pushfstring(L, "%s.%s", mod, lua_tostring(L, -2));
-                lua_replace(L, top + 1);
-                lua_settop(L, top + 1);
-                return 1;
-            }
-        }
-        lua_pop(L, 1);
+    if (lua_istable(L, -1) && find_in_loaded(L, idx, top + 1)) {
+        lua_replace(L, top + 1);
+        lua_settop(L, top + 1);
+        return 1;
     }
     lua_settop(L, top);
     return 0;
@@ -77,8 +95,8 @@ int ab_report_function_name(lua_State *L, int idx)
 
 int ab_report_yieldable(lua_State *L, int idx)
 {
-    static const char *const known[] = {"pcall", "xpcall", "dofile", "require",
-                                        "error", NULL};
+    static const char *const known[] = {"pcall",   "xpcall", "dofile",
+                                        "require", "error",  NULL};
     if (!ab_report_function_name(L, idx))
         return 0;
     const char *name = lua_tostring(L, -1);
@@ -320,6 +338,29 @@ static int seen_before(lua_State *L, ab_box *box, int *origin)
     return same;
 }
 
+/* A traceback through many tasks grows no further than this: each keeps one. */
+enum { TRACE_BYTES = 16384 };
+
+/* Puts the frames of the running task after the text on top of the stack. */
+static void add_task_frames(lua_State *L, const ab_task *task)
+{
+    int text = lua_gettop(L);
+    luaL_Buffer b;
+    luaL_buffinit(L, &b);
+    lua_pushvalue(L, text);
+    luaL_addvalue(&b);
+    add_frames(&b, L, L, 1);
+    ab_task_push(L, task);
+    push_who(L, -1);
+    lua_remove(L, -2);
+    lua_pushfstring(L, "\n\t[%s]", lua_tostring(L, -1));
+    lua_remove(L, -2);
+    luaL_addvalue(&b);
+    if (luaL_bufflen(&b) >= TRACE_BYTES)
+        luaL_addstring(&b, "\n\t...");
+    luaL_pushresult(&b);
+}
+
 int ab_report_handler(lua_State *L)
 {
     ab_box *box = ab_box_of(L);
@@ -335,18 +376,8 @@ int ab_report_handler(lua_State *L)
     }
     if (!origin)
         lua_pushliteral(L, "stack traceback:");
-    luaL_Buffer b;
-    luaL_buffinit(L, &b);
-    lua_pushvalue(L, 2);
-    luaL_addvalue(&b);
-    add_frames(&b, L, L, 1);
-    ab_task_push(L, task);
-    push_who(L, -1);
-    lua_remove(L, -2);
-    lua_pushfstring(L, "\n\t[%s]", lua_tostring(L, -1));
-    lua_remove(L, -2);
-    luaL_addvalue(&b);
-    luaL_pushresult(&b);
+    if (lua_rawlen(L, 2) < TRACE_BYTES)
+        add_task_frames(L, task);
     lua_pushvalue(L, 1);
     lua_insert(L, -2);
     ab_report_set_trace(L, task->id);
@@ -362,17 +393,17 @@ static const char *limit_hint(lua_State *L, int idx)
     const ab_limits *limits = &ab_box_of(L)->limits;
     if (!limits->hit || strcmp(lua_tostring(L, idx), "not enough memory") != 0)
         return "";
-    return lua_pushfstring(
-        L, " (the limit is %I KiB; --memory sets another)",
-        (LUAI_UACINT)(limits->cap_bytes / 1024));
+    return lua_pushfstring(L, " (the limit is %I KiB; --memory sets another)",
+                           (LUAI_UACINT)(limits->cap_bytes / 1024));
 }
 
 static int push_failure(lua_State *L)
 {
     ab_task *task = lua_touserdata(L, 1);
+    int plain = lua_toboolean(L, 2);
+    lua_settop(L, 1);
     int traced = ab_task_push_error(L, 1, task);
-    if (ab_box_of(L)->sandbox || !luaL_callmeta(L, 2, "__tostring") ||
-        !lua_isstring(L, -1)) /* no code of a script that is not trusted */
+    if (plain || !luaL_callmeta(L, 2, "__tostring") || !lua_isstring(L, -1))
         ab_error_text(L, 2);
     const char *text = lua_tostring(L, -1);
     const char *hint = limit_hint(L, -1);
@@ -382,21 +413,27 @@ static int push_failure(lua_State *L)
         push_who(L, 1);
         lua_pushfstring(L, "\t[%s]", lua_tostring(L, -1));
     }
-    lua_pushfstring(L, "asyncbox: %s%s\n%s", text, hint,
-                    lua_tostring(L, -1));
+    lua_pushfstring(L, "asyncbox: %s%s\n%s", text, hint, lua_tostring(L, -1));
     return 1;
 }
 
 void ab_report_failure(lua_State *L, int idx)
 {
     idx = lua_absindex(L, idx);
+    int top = lua_gettop(L);
     ab_task *task = lua_touserdata(L, idx);
     ab_box *box = ab_task_box(task);
-    if (!lua_checkstack(L, 4))
+    if (!lua_checkstack(L, 5))
         return;
-    lua_pushcfunction(L, push_failure);
-    lua_pushvalue(L, idx);
-    if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
+    int status = LUA_ERRRUN; /* no code of a script that is not trusted */
+    for (int plain = box->sandbox; plain < 2 && status == LUA_ERRRUN; plain++) {
+        lua_settop(L, top);
+        lua_pushcfunction(L, push_failure);
+        lua_pushvalue(L, idx);
+        lua_pushboolean(L, plain); /* when __tostring fails */
+        status = lua_pcall(L, 2, 1, 0);
+    }
+    if (status == LUA_OK) {
         size_t bytes;
         const char *text = lua_tolstring(L, -1, &bytes);
         snprintf(box->error_text, sizeof box->error_text, "%s", text);

@@ -30,7 +30,7 @@ static void look_at_main(ab_box *box)
         lua_pop(box->L, 1);
         return;
     }
-    if (box->stopped) /* asked to: that it ends so is no news */
+    if (box->stopped || box->exiting) /* asked to: it is no news */
         ab_task_taken(task);
     if (task->flags & AB_TASK_TAKEN)
         lua_pop(box->L, 1);

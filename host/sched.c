@@ -1,7 +1,7 @@
 /* sched.c - the ready queue and the one place that resumes tasks. */
-#include "sched_wake.h"
 #include "box.h"
 #include "report.h"
+#include "sched_wake.h"
 
 /* A batch ends after so many turns or so long, and then the kernel is asked.
  * The clock is read every `stride` turns, fewer the longer turns take. */

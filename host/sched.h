@@ -30,18 +30,18 @@ typedef enum ab_wait {
 
 enum {
     AB_TASK_STARTED = 1 << 0,
-    AB_TASK_CANCELLED = 1 << 1, /* cancel() was called on the task itself */
-    AB_TASK_INTERRUPT = 1 << 2, /* the task or a scope it is in is cancelled:
-                                   the next wait raises ECANCELED */
-    AB_TASK_RAISE = 1 << 3,     /* raise when resumed: see resume_code */
-    AB_TASK_FAILED = 1 << 4,    /* outcome: an error */
-    AB_TASK_TAKEN = 1 << 5,     /* somebody has seen the error */
-    AB_TASK_FUTURE = 1 << 6,    /* no coroutine: a future */
-    AB_TASK_MULTI = 1 << 7,     /* outcome: a table {n=, ...} of results */
-    AB_TASK_EMPTY = 1 << 8,     /* outcome: no results at all */
-    AB_TASK_LOCALS = 1 << 9,    /* has task-local values */
-    AB_TASK_NAMED = 1 << 10,    /* has a name of its own */
-    AB_TASK_MAIN = 1 << 11,     /* the script's main chunk */
+    AB_TASK_CANCELLED = 1 << 1,   /* cancel() was called on the task itself */
+    AB_TASK_INTERRUPT = 1 << 2,   /* the task or a scope it is in is cancelled:
+                                     the next wait raises ECANCELED */
+    AB_TASK_RAISE = 1 << 3,       /* raise when resumed: see resume_code */
+    AB_TASK_FAILED = 1 << 4,      /* outcome: an error */
+    AB_TASK_TAKEN = 1 << 5,       /* somebody has seen the error */
+    AB_TASK_FUTURE = 1 << 6,      /* no coroutine: a future */
+    AB_TASK_MULTI = 1 << 7,       /* outcome: a table {n=, ...} of results */
+    AB_TASK_EMPTY = 1 << 8,       /* outcome: no results at all */
+    AB_TASK_LOCALS = 1 << 9,      /* has task-local values */
+    AB_TASK_NAMED = 1 << 10,      /* has a name of its own */
+    AB_TASK_MAIN = 1 << 11,       /* the script's main chunk */
     AB_TASK_MULTIWATCH = 1 << 12, /* watch is a list of watchers */
     AB_TASK_RAISED = 1 << 13 /* has been told of a cancellation in this turn */
 };
@@ -56,7 +56,7 @@ typedef struct ab_watcher {
 /* Kept small: with its coroutine a sleeping task must stay under 1,300 bytes
  * (docs/decisions/0003-task-memory.md). */
 struct ab_task {
-    lua_State *co; /* NULL: a future, or dead */
+    lua_State *co;   /* NULL: a future, or dead */
     ab_scope *scope; /* the innermost scope that it has entered itself (its
                         owner is this task); the last outer one is the scope
                         that it was spawned in, and the root's once dead.  Never
@@ -68,14 +68,14 @@ struct ab_task {
         uint32_t seq;
         int code; /* with AB_TASK_RAISE: what to raise */
     } wait;
-    void *watch;     /* NULL, one watcher's tag, or (MULTIWATCH) a list */
+    void *watch; /* NULL, one watcher's tag, or (MULTIWATCH) a list */
     uint16_t flags;
-    uint8_t state; /* ab_task_state */
-    uint8_t kind;  /* ab_wait */
-    uint32_t line : 20; /* where it was spawned, */
+    uint8_t state;        /* ab_task_state */
+    uint8_t kind;         /* ab_wait */
+    uint32_t line : 20;   /* where it was spawned, */
     uint32_t source : 12; /* a number of box->sources; 0: unknown */
-    uint32_t id;   /* Task-N */
-    uint32_t slot; /* in the table of living tasks */
+    uint32_t id;          /* Task-N */
+    uint32_t slot;        /* in the table of living tasks */
 };
 
 /* ---- for bindings ---- */

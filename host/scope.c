@@ -42,10 +42,7 @@ static void scope_free(ab_scope *scope)
     ab_box_free(box, scope, sizeof *scope);
 }
 
-ab_scope *ab_scope_root(ab_box *box)
-{
-    return scope_new(box);
-}
+ab_scope *ab_scope_root(ab_box *box) { return scope_new(box); }
 
 void ab_scope_close_root(ab_box *box)
 {
@@ -121,10 +118,7 @@ void ab_scope_rewind(ab_task *task, const ab_scope *scope)
     ab_scope_update(task);
 }
 
-void ab_scope_join(ab_scope *scope)
-{
-    scope->members++;
-}
+void ab_scope_join(ab_scope *scope) { scope->members++; }
 
 void ab_scope_part(ab_scope *scope, int failed)
 {
@@ -140,10 +134,7 @@ void ab_scope_part(ab_scope *scope, int failed)
         scope_free(scope);
 }
 
-ab_box *ab_task_box(const ab_task *task)
-{
-    return task->scope->box;
-}
+ab_box *ab_task_box(const ab_task *task) { return task->scope->box; }
 
 ab_scope *ab_task_home(const ab_task *task)
 {
@@ -166,9 +157,8 @@ static int timer_reserve(ab_box *box)
     if (box->scope_timer_free)
         return 1;
     uint32_t old = box->scope_timer_count, count = old ? 2 * old : 8;
-    ab_scope **table = ab_box_realloc(box, box->scope_timers,
-                                      old * sizeof *table,
-                                      count * sizeof *table);
+    ab_scope **table = ab_box_realloc(
+        box, box->scope_timers, old * sizeof *table, count * sizeof *table);
     if (!table)
         return 0;
     box->scope_timers = table;
@@ -187,9 +177,8 @@ int ab_scope_deadline(ab_scope *scope, int64_t ns)
     box->scope_timer_free = (uint32_t)((uintptr_t)box->scope_timers[id] >> 1);
     box->scope_timers[id] = scope;
     scope->timer = id + 1;
-    scope->timer_seq = ab_timers_add(&box->loop.timers,
-                                     ab_loop_now(&box->loop) + ns,
-                                     id | AB_TIMER_SCOPE);
+    scope->timer_seq = ab_timers_add(
+        &box->loop.timers, ab_loop_now(&box->loop) + ns, id | AB_TIMER_SCOPE);
     return 0;
 }
 

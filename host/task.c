@@ -203,8 +203,7 @@ static ab_task *spawn(lua_State *L, int nargs, ab_scope *home, int origin)
     task->id = ++box->next_id;
     if (box->current)
         task->flags |= box->current->flags & AB_TASK_LOCALS;
-    if (home->ending && box->current &&
-        box->current->flags & AB_TASK_INTERRUPT)
+    if (home->ending && box->current && box->current->flags & AB_TASK_INTERRUPT)
         task->flags |= AB_TASK_CANCELLED;
     ab_scope_join(home);
     box->tasks++;
@@ -315,7 +314,8 @@ static void settle(lua_State *L, ab_task *task)
     box->free_slot = task->slot;
     box->tasks--;
     ab_scope_abandon(task);
-    int failed = task->flags & AB_TASK_FAILED && !ab_outcome_is_cancelled(L, task);
+    int failed =
+        task->flags & AB_TASK_FAILED && !ab_outcome_is_cancelled(L, task);
     leave_home(L, task, failed);
     if (failed && !(task->flags & AB_TASK_TAKEN))
         ab_outcome_keep_failure(L, task);

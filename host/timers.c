@@ -29,19 +29,16 @@ static void release(ab_timers *timers)
     timers->count = timers->capacity = 0;
 }
 
-void ab_timers_deinit(ab_timers *timers)
-{
-    release(timers);
-}
+void ab_timers_deinit(ab_timers *timers) { release(timers); }
 
 int ab_timers_reserve(ab_timers *timers)
 {
     if (timers->count < timers->capacity)
         return 0;
     size_t capacity = timers->capacity ? 2 * timers->capacity : 16;
-    ab_timer_entry *heap = ab_limits_alloc(
-        timers->limits, timers->heap, timers->capacity * sizeof *heap,
-        capacity * sizeof *heap);
+    ab_timer_entry *heap = ab_limits_alloc(timers->limits, timers->heap,
+                                           timers->capacity * sizeof *heap,
+                                           capacity * sizeof *heap);
     if (!heap)
         return UV_ENOMEM;
     timers->heap = heap;

@@ -6,10 +6,7 @@
 #include "sched_wake.h"
 #include <stdint.h>
 
-static void *tag_op(ab_op *op)
-{
-    return (void *)((uintptr_t)op | 1);
-}
+static void *tag_op(ab_op *op) { return (void *)((uintptr_t)op | 1); }
 
 static void tell(ab_task *task, void *who)
 {
@@ -29,7 +26,8 @@ static int watch(ab_task *task, void *who)
         return 0;
     }
     int listed = task->flags & AB_TASK_MULTIWATCH;
-    ab_watcher *first = NULL, *watcher = ab_box_alloc(ab_task_box(task), sizeof *watcher);
+    ab_watcher *first = NULL,
+               *watcher = ab_box_alloc(ab_task_box(task), sizeof *watcher);
     if (!listed)
         first = ab_box_alloc(ab_task_box(task), sizeof *first);
     if (!watcher || (!listed && !first)) {
@@ -68,15 +66,9 @@ static void unwatch(ab_task *task, void *who)
         task->flags &= (uint16_t)~AB_TASK_MULTIWATCH;
 }
 
-int ab_task_watch(ab_task *task, ab_op *op)
-{
-    return watch(task, tag_op(op));
-}
+int ab_task_watch(ab_task *task, ab_op *op) { return watch(task, tag_op(op)); }
 
-void ab_task_unwatch(ab_task *task, ab_op *op)
-{
-    unwatch(task, tag_op(op));
-}
+void ab_task_unwatch(ab_task *task, ab_op *op) { unwatch(task, tag_op(op)); }
 
 int ab_task_watch_task(ab_task *task, ab_task *joiner)
 {
