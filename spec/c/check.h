@@ -29,10 +29,10 @@ static inline int check_at(int ok, const char *what, const char *file, int line)
 static inline int check_equal_at(long long got, long long want,
                                  const char *what, const char *file, int line)
 {
-    char text[200];
+    char text[300];
     if (got == want)
         return check_at(1, what, file, line);
-    snprintf(text, sizeof text, "%s is %lld, not %lld", what, got, want);
+    snprintf(text, sizeof text, "%.200s is %lld, not %lld", what, got, want);
     return check_at(0, text, file, line);
 }
 #define CHECK_EQUAL(got, want)                                                 \
@@ -66,8 +66,8 @@ typedef union counter_head {
 static inline int counter_refuses(counter *c)
 {
     size_t call = ++c->calls;
-    int refused = c->fail_at &&
-                  (call == c->fail_at || (c->fail_on && call > c->fail_at));
+    int refused =
+        c->fail_at && (call == c->fail_at || (c->fail_on && call > c->fail_at));
     c->refused |= refused;
     return refused;
 }

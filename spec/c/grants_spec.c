@@ -474,7 +474,6 @@ static void trusted_boxes(void)
 {
     ab_grants_init(&grants, 1);
     CHECK(try_open("/etc/passwd", O_RDONLY) == 0);
-    CHECK(try_open("/dev/null", O_WRONLY) == 0);
     CHECK(ab_grants_host_allowed(&grants, "127.0.0.1", 1));
     ab_grants_deinit(&grants);
 }

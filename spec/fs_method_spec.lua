@@ -1,0 +1,410 @@
+-- Open files: their methods, what they cost and what they leave behind.
+
+local async = require "asyncbox"
+local fs = require "asyncbox.fs"
+local cli = require "spec.support.cli"
+local folder = require "spec.support.folder"
+local sleep, spawn, timeout = async.sleep, async.spawn, async.timeout
+local at, shell, beside, slurp = folder.at, folder.shell, folder.beside, folder.slurp
+local put, failure, text_of = folder.put, folder.failure, folder.text_of
+
+before_each(folder.start)
+after_each(folder.check)
+
+describe("file:read", function()
+  it("understands Lua's formats", function()
+    local f <close> = fs.open(put("x", "one\ntwo\n\n  12 0x1p4 -3.5e1,x\nlast"))
+    assert.are.equal("one", f:read())
+    assert.are.equal("two\n", f:read "L")
+    assert.are.equal("", f:read "l")
+    assert.are.same({ 12, 16.0, -35.0 }, { f:read("n", "*n", "n") })
+    assert.are.same({ ",", "x" }, { f:read(1, "l") })
+    assert.are.equal("", f:read(0))
+    assert.are.equal("la", f:read(2))
+    assert.are.equal("st", f:read "L")
+    assert.is_nil(f:read(0))
+    assert.is_nil(f:read "l")
+    assert.is_nil(f:read(5))
+    assert.is_nil(f:read "n")
+    assert.are.equal("", f:read "a")
+    assert.is_nil(f:read "L")
+  end)
+
+  it("stops at the first nil", function()
+    local f <close> = fs.open(put("x", "12 abc"))
+    assert.are.equal(3, select("#", f:read("n", 1, "n", "l")))
+    assert.are.equal("abc", f:read "a")
+  end)
+
+  it("agrees with io on files with every sort of line, buffer ends included", function()
+    local parts = {}
+    for i = 1, 4000 do
+      parts[i] = ("x"):rep(i * 7919 % 97) .. (i % 3 == 0 and "\r\n" or "\n")
+    end
+    parts[#parts + 1] = ("y"):rep(300000) .. "\n" .. ("z"):rep(70000)
+    local path = put("x", table.concat(parts))
+    local formats = { "l", "L", 10, 65536, "a" }
+    for _, format in ipairs(formats) do
+      local a <close> = assert(io.open(path, "rb"))
+      local b <close> = fs.open(path)
+      repeat
+        local x, y = a:read(format), b:read(format)
+        if x ~= y then
+          assert.are.equal(x, y)
+        end
+      until x == nil or x == ""
+    end
+  end)
+
+  it("sees what a file grew by after its end was reached", function()
+    local f <close> = fs.open(put("x", "one\ntw"))
+    assert.are.equal("one", f:read())
+    assert.are.equal("tw", f:read())
+    assert.is_nil(f:read())
+    fs.write(at "x", "o\nthree\n", { append = true })
+    assert.are.equal("o", f:read())
+    assert.are.equal("three", f:read())
+    assert.is_nil(f:read())
+    assert.is_nil(f:read())
+    fs.write(at "x", "four", { append = true })
+    assert.are.equal("four", f:read())
+  end)
+
+  it("gives a line of a FIFO as soon as it is there", function()
+    shell("mkfifo %s", at "f")
+    beside("exec 3>%s; sleep 0.02; (echo a; printf b) >&3; sleep 0.1; (echo; echo 15,) >&3", at "f")
+    local f <close> = fs.open(at "f")
+    assert.are.equal("a", f:read())
+    assert.are.equal("b", f:read())
+    assert.are.same({ 15, "," }, { f:read("n", "l") })
+    assert.is_nil(f:read())
+    assert.are.equal("ESPIPE", failure(f.seek, f, "set").code)
+  end)
+
+  it("asks for no more memory than the file holds", function()
+    local f <close> = fs.open(put("x", "small"))
+    assert.are.equal("small", f:read(1 << 40))
+    assert.is_true(async.stats().memory < 1 << 28)
+  end)
+
+  it("names the format that is wrong", function()
+    local f <close> = fs.open(put("x", "x"))
+    local text = text_of(function()
+      local _ = f:read "x" -- at this line
+    end)
+    assert.matches("^spec/fs_method_spec.lua:%d+: bad argument #1 to 'read' %(invalid format", text)
+    assert.matches("must not be negative", text_of(f.read, f, -1))
+    assert.matches("string expected, got table", text_of(f.read, f, {}))
+    assert.matches("too many formats", text_of(f.read, f, 1, 1, 1, 1, 1, 1, 1, 1, 1))
+    assert.matches("File expected", text_of(f.read, {}))
+  end)
+
+  it("keeps what was read when the wait for it is cancelled", function()
+    shell("mkfifo %s", at "f")
+    beside("exec 3>%s; printf half >&3; sleep 0.1; echo \" whole\" >&3", at "f")
+    local f <close> = fs.open(at "f")
+    assert.are.equal("ETIMEDOUT", failure(timeout, 0.05, f.read, f).code)
+    assert.are.equal("half whole", f:read())
+  end)
+
+  it("goes on after a wait that was cancelled while the pool read", function()
+    local text = {}
+    for i = 1, 20000 do text[i] = i end
+    local f <close> = fs.open(put("x", table.concat(text, "\n")))
+    for _ = 1, 5 do
+      local task = spawn(f.read, f, "n")
+      sleep(0)
+      task:cancel()
+      pcall(task.await, task)
+    end
+    local first = f:read "n"
+    for i = first + 1, 20000 do
+      assert.are.equal(i, f:read "n")
+    end
+  end)
+
+  it("refuses a second task with EBUSY, and serves the first", function()
+    shell("mkfifo %s", at "f")
+    beside("exec 3>%s; sleep 0.05; echo x >&3", at "f")
+    local f <close> = fs.open(at "f")
+    local first = spawn(f.read, f)
+    sleep(0.01)
+    local err = failure(f.read, f)
+    assert.are.equal("EBUSY", err.code)
+    assert.matches("file:read: another task is using this file: .*/f %(EBUSY%)", tostring(err))
+    assert.are.equal("EBUSY", failure(f.close, f).code)
+    assert.are.equal("x", first:await())
+  end)
+end)
+
+describe("file:lines", function()
+  it("iterates over lines, or whatever its formats say", function()
+    local f <close> = fs.open(put("x", "1 a\n2 b\n"))
+    local got = {}
+    for n, rest in f:lines("n", "l") do
+      got[#got + 1] = n .. rest
+    end
+    assert.are.same({ "1 a", "2 b" }, got)
+    f:seek "set"
+    got = {}
+    for line in f:lines() do got[#got + 1] = line end
+    assert.are.same({ "1 a", "2 b" }, got)
+  end)
+
+  it("raises when the file is closed meanwhile", function()
+    local f = fs.open(put("x", "1\n2\n"))
+    local next_line = f:lines()
+    assert.are.equal("1", next_line())
+    f:close()
+    assert.are.equal("ECLOSED", failure(next_line).code)
+    assert.are.equal("ECLOSED", failure(f.lines, f).code)
+  end)
+
+  it("can be read in a user's coroutine", function()
+    local f <close> = fs.open(put("x", ("line\n"):rep(50000)))
+    local count = 0
+    for _ in coroutine.wrap(function()
+      for line in f:lines() do coroutine.yield(line) end
+    end) do
+      count = count + 1
+    end
+    assert.are.equal(50000, count)
+  end)
+end)
+
+describe("file:write", function()
+  it("gathers small writes, and flush hands them over", function()
+    local f <close> = fs.open(at "x", "w")
+    assert.are.equal(f, f:write("a", 1, 2.5, "\0"))
+    assert.are.equal("", slurp(at "x"))
+    assert.are.equal(f, f:flush())
+    assert.are.equal("a12.5\0", slurp(at "x"))
+    assert.are.equal(f, f:flush())
+  end)
+
+  it("writes large pieces in order with small ones", function()
+    local f = fs.open(at "x", "w")
+    local expected = {}
+    for i = 1, 40 do
+      local piece = string.char(64 + i):rep(i % 4 == 0 and 1000000 or 777)
+      expected[i] = piece
+      f:write(piece)
+    end
+    f:close()
+    assert.is_true(table.concat(expected) == slurp(at "x"))
+  end)
+
+  it("reads and writes at one position", function()
+    local f <close> = fs.open(put("x", "0123456789"), "r+")
+    assert.are.equal("01", f:read(2))
+    f:write "ab"
+    assert.are.equal(4, f:seek())
+    assert.are.equal("45", f:read(2))
+    assert.are.equal(0, f:seek "set")
+    assert.are.equal("01ab456789", f:read "a")
+    f:write "!"
+    assert.are.equal(11, f:seek "end")
+    assert.are.equal(8, f:seek("cur", -3))
+    assert.are.equal("89!", f:read "a")
+    f:seek("set", 20)
+    f:write "far"
+    assert.are.equal(23, f:seek "end")
+    f:flush()
+    assert.are.equal("01ab456789!" .. ("\0"):rep(9) .. "far", slurp(at "x"))
+    assert.are.equal("EINVAL", failure(f.seek, f, "set", -1).code)
+    assert.are.equal("EINVAL", failure(f.seek, f, "end", -100).code)
+    assert.matches("invalid option 'start'", text_of(f.seek, f, "start"))
+  end)
+
+  it("appends at the end wherever it read", function()
+    local f <close> = fs.open(put("x", "0123"), "a+")
+    assert.are.equal("01", f:read(2))
+    f:write "45"
+    assert.are.equal(6, f:seek())
+    fs.write(at "x", "67", { append = true })
+    f:write "89"
+    f:flush()
+    assert.are.equal(10, f:seek())
+    f:seek "set"
+    assert.are.equal("0123456789", f:read "a")
+  end)
+
+  it("tells of a full disk, at the latest when it is closed", function()
+    local f = fs.open("/dev/full", "w")
+    assert.are.equal("ENOSPC", failure(f.write, f, "x").code)
+    assert.is_true(f:close())
+  end)
+
+  it("tells of a full file system once, and loses the file's descriptor never", function()
+    local ran = folder.with_full_disk(function()
+      local old = put("m/y", "old")
+      local f = fs.open(at "m/x", "w")
+      f:write(("x"):rep(200000))
+      local err = failure(f.close, f)
+      assert.are.equal("file:close", err.op)
+      assert.are.equal("ENOSPC", err.code)
+      assert.are.equal("file (closed)", tostring(f))
+      local text = ("x"):rep(100000)
+      assert.are.equal("ENOSPC", failure(fs.write, old, text, { atomic = true }).code)
+      assert.are.equal("old", slurp(old))
+    end)
+    if not ran then
+      pending "needs mount"
+    end
+  end)
+
+  it("refuses wrong arguments and files that are open for reading", function()
+    local f <close> = fs.open(put("x", "x"))
+    local err = failure(f.write, f, "x")
+    assert.are.equal("EBADF", err.code)
+    assert.matches("not open for writing", tostring(err))
+    local g <close> = fs.open(at "y", "w")
+    assert.matches("string expected, got nil", text_of(g.write, g, nil))
+    assert.are.equal("EBADF", failure(g.read, g).code)
+  end)
+
+  it("writes all of what a cancelled call had handed over, or nothing of it", function()
+    local f = fs.open(at "x", "w")
+    for i = 1, 20 do
+      local task = spawn(function() f:write(string.char(64 + i):rep(400000)) end)
+      sleep(i % 3 * 0.001)
+      task:cancel()
+      pcall(task.await, task)
+    end
+    f:write "end"
+    f:close()
+    local text, last = slurp(at "x"), 0
+    assert.are.equal("end", text:sub(-3))
+    for from = 1, #text - 3, 400000 do
+      local piece = text:sub(from, from + 399999)
+      assert.is_true(piece:byte() > last, "in order")
+      assert.is_true(piece == piece:sub(1, 1):rep(400000), "whole")
+      last = piece:byte()
+    end
+  end)
+
+  it("that is stuck in a full FIFO can be cancelled, and the file closed", function()
+    shell("mkfifo %s", at "f")
+    beside("exec 3<%s; sleep 0.3", at "f")
+    local ok, f
+    repeat
+      sleep(0.005)
+      ok, f = pcall(fs.open, at "f", "w")
+    until ok
+    assert.are.equal("ETIMEDOUT", failure(timeout, 0.05, f.write, f, ("x"):rep(300000)).code)
+    f:lines() -- and is forgotten
+  end)
+end)
+
+describe("file:close", function()
+  it("tells the error of a write that nobody waited for, and closes all the same", function()
+    local ran = folder.with_full_disk(function()
+      local f = fs.open(at "m/x", "w")
+      local busy = {} -- every thread of the pool, so that the write has to queue
+      for i = 1, 4 do busy[i] = spawn(fs.read, "/dev/zero") end
+      local task = spawn(f.write, f, ("x"):rep(300000))
+      sleep(0)
+      task:cancel()
+      assert.are.equal("ECANCELED", failure(task.await, task).code)
+      for i = 1, 4 do
+        busy[i]:cancel()
+        pcall(busy[i].await, busy[i])
+      end
+      assert.are.equal("ENOSPC", failure(f.close, f).code)
+      assert.are.equal("file (closed)", tostring(f))
+    end)
+    if not ran then
+      pending "needs mount"
+    end
+  end)
+
+  it("writes what was gathered and may be called again", function()
+    local f = fs.open(at "x", "w")
+    f:write "x"
+    assert.is_true(f:close())
+    assert.is_true(f:close())
+    assert.are.equal("x", slurp(at "x"))
+    for _, method in ipairs { "read", "write", "seek", "flush", "lines" } do
+      assert.are.equal("ECLOSED", failure(f[method], f).code)
+    end
+  end)
+
+  it("happens at the end of a block, also by an error", function()
+    local kept
+    do
+      local f <close> = fs.open(at "x", "w")
+      f:write "x"
+      kept = f
+    end
+    assert.are.equal("file (closed)", tostring(kept))
+    assert.are.equal("x", slurp(at "x"))
+    local err = failure(function()
+      local f <close> = fs.open(at "y", "w")
+      f:write "y"
+      error "mine"
+    end)
+    assert.matches("mine", err)
+    assert.are.equal("y", slurp(at "y"))
+  end)
+
+  it("happens in a cancelled task, and nothing written is lost", function()
+    local handles = async.stats().handles
+    local task = spawn(function()
+      local f <close> = fs.open(at "x", "w")
+      f:write "x"
+      sleep(10)
+    end)
+    repeat sleep(0.005) until async.stats().handles > handles
+    sleep(0.01)
+    task:cancel()
+    assert.are.equal("ECANCELED", failure(task.await, task).code)
+    assert.are.equal("x", slurp(at "x"))
+  end)
+
+  it("is the collector's work when nobody does it", function()
+    fs.open(at "x", "w"):write "x"
+    fs.open(at "x")
+    collectgarbage()
+    collectgarbage()
+    assert.are.equal("x", slurp(at "x"))
+  end)
+
+  it("ends the wait of another task at the end of a block", function()
+    shell("mkfifo %s", at "f")
+    local reader
+    do
+      local f <close> = fs.open(at "f")
+      reader = spawn(f.read, f)
+      sleep(0.02)
+    end
+    assert.are.equal("ECLOSED", failure(reader.await, reader).code)
+  end)
+end)
+
+describe("a script that ends with files in use", function()
+  it("closes them and writes what it gathered", function()
+    local script = put("s.lua", [[
+      local async = require "asyncbox"
+      local fs = async.fs
+      local f = fs.open(arg[1], "w")
+      f:write("gathered")
+      async.spawn(fs.read, arg[2])
+      async.spawn(function() local g <close> = fs.open(arg[2]); g:read() end)
+      async.sleep(0.02)
+      os.exit(3, true)]])
+    shell("mkfifo %s", at "f")
+    local r = cli.run({ "run", script, at "out", at "f" }, { timeout = 10 })
+    assert.are.equal(3, r.status)
+    assert.are.equal("", r.stderr)
+    assert.are.equal("gathered", slurp(at "out"))
+  end)
+
+  it("may not wait outside of a task nor inside of table.sort", function()
+    local path = put("x", "x")
+    local text = text_of(table.sort, { 1, 2, 3 }, function() return fs.read(path) end)
+    assert.matches("fs.read: cannot wait inside .*sort", text)
+    local f <close> = fs.open(path)
+    text = text_of(table.sort, { 1, 2, 3 }, function() return f:read() end)
+    assert.matches("file:read: cannot wait inside .*sort", text)
+  end)
+end)

@@ -1,0 +1,704 @@
+-- What cancellation acts on: timeout, shield, group, run.
+
+local async = require "asyncbox"
+local clean = require "spec.support.clean"
+local await, sleep, spawn, timeout, shield =
+  async.await, async.sleep, async.spawn, async.timeout, async.shield
+
+local function failure(f, ...)
+  local got = table.pack(pcall(f, ...))
+  assert.is_false(got[1], "no error was raised")
+  return got[2]
+end
+
+local function assert_says(pattern, f, ...)
+  local text = tostring(failure(f, ...))
+  assert.is_truthy(text:find(pattern), text)
+end
+
+local function assert_code(code, f, ...)
+  local err = failure(f, ...)
+  assert.equal(code, type(err) == "table" and err.code or err)
+  return err
+end
+
+local function fails(seconds, err)
+  sleep(seconds)
+  error(err, 0)
+end
+
+local function on_close(f)
+  return setmetatable({}, { __close = function(_, err) f(err) end })
+end
+
+-- No scope is left behind: the task can wait, and is not shielded.
+local function assert_no_scope()
+  sleep(0)
+  local co = coroutine.wrap(function() coroutine.yield(1) end)
+  assert.equal(1, co())
+end
+
+describe("A timeout", function()
+  before_each(clean.start)
+  after_each(function()
+    assert_no_scope()
+    clean.check()
+  end)
+
+  it("gives the results of what ends in time.", function()
+    local function same(...) return ... end
+    assert.same({ 1, nil, 3, n = 3 }, table.pack(timeout(1, same, 1, nil, 3)))
+    assert.equal(0, select("#", timeout(1, sleep, 0)))
+    local f = async(function(x)
+      sleep(0)
+      return x
+    end)
+    assert.equal(1, timeout(1, f, 1))
+    assert.equal(2, timeout(1, f(2)))
+    assert.equal(3, timeout(1, spawn(f, 3)))
+    assert.equal(4, timeout(1, 4))
+  end)
+
+  it("turns into ETIMEDOUT at its own boundary, not inside.", function()
+    local inside
+    local err = assert_code("ETIMEDOUT", timeout, 0.001, function()
+      local _, e = pcall(sleep, 10)
+      inside = e.code
+      error(e, 0)
+    end)
+    assert.equal("ECANCELED", inside)
+    assert.equal("timeout: timed out after 0.001 s (ETIMEDOUT)", tostring(err))
+  end)
+
+  it("is level-triggered: every wait inside raises once it is over.", function()
+    local n = 0
+    assert.equal("swallowed", timeout(0.001, function()
+      for _ = 1, 3 do
+        if not pcall(sleep, 10) then n = n + 1 end
+      end
+      return "swallowed"
+    end))
+    assert.equal(3, n)
+    sleep(0)
+  end)
+
+  it("lets an error of the function pass, though it is over.", function()
+    assert.equal("own", failure(timeout, 0.001, function()
+      pcall(sleep, 10)
+      error("own", 0)
+    end))
+    assert.equal("early", failure(timeout, 1, error, "early", 0))
+  end)
+
+  it("of 0 stops the first wait.", function()
+    assert_code("ETIMEDOUT", timeout, 0, sleep, 10)
+    assert.equal("no wait", timeout(0, function() return "no wait" end))
+  end)
+
+  it("can be nested, and the one that is over is the one that raises.", function()
+    local order = {}
+    assert_code("ETIMEDOUT", timeout, 0.002, function()
+      local ok, err = pcall(timeout, 10, sleep, 10)
+      order[#order + 1] = ok or err.code
+      error(err, 0)
+    end)
+    assert.same({ "ECANCELED" }, order) -- the outer one: inside, that is a cancellation
+    assert.equal("after", timeout(1, function()
+      assert_code("ETIMEDOUT", timeout, 0.001, sleep, 10)
+      sleep(0.001)
+      return "after"
+    end))
+  end)
+
+  it("can end at the same moment as an outer one.", function()
+    for _ = 1, 3 do
+      local ok, err = pcall(timeout, 0.001, function()
+        local inner_ok, inner = pcall(timeout, 0.001, sleep, 10)
+        assert.is_false(inner_ok)
+        error(inner, 0)
+      end)
+      assert.is_false(ok)
+      assert.equal("ETIMEDOUT", err.code)
+    end
+  end)
+
+  it("that has fired inside does not hide that the task is cancelled.", function()
+    local t = spawn(function()
+      local ok, err = pcall(timeout, 0.001, function()
+        pcall(sleep, 10)
+        async.current_task():cancel()
+        sleep(10)
+      end)
+      assert.is_false(ok)
+      return err.code, (pcall(sleep, 0))
+    end)
+    assert.same({ "ECANCELED", false }, { await(t) })
+  end)
+
+  it("does not cancel the task that it waits for.", function()
+    local t = spawn(sleep, 0.003)
+    assert_code("ETIMEDOUT", timeout, 0.001, t)
+    assert.is_false(t:done())
+    await(t)
+  end)
+
+  it("stops waits of every sort, which leave nothing.", function()
+    local q, e, l = async.queue(), async.event(), async.lock()
+    local f, s, b = async.future(), async.semaphore(0), async.barrier(2)
+    local held = spawn(function()
+      local _ <close> = l:acquire()
+      sleep(10)
+    end)
+    sleep(0)
+    for i, wait in ipairs {
+      function() q:get() end, function() e:wait() end, function() l:acquire() end,
+      function() s:acquire() end, function() b:wait() end, function() await(f) end,
+      function() await(held) end, function() async.wait { f } end,
+      function() coroutine.wrap(function() sleep(10) end)() end,
+      function() for _ in q do error "never" end end,
+    } do
+      local err = failure(timeout, 0.0005, wait)
+      assert.equal("ETIMEDOUT", err.code, i)
+    end
+    held:cancel()
+  end)
+
+  it("works around user coroutines that are resumed inside only.", function()
+    local gen = coroutine.wrap(function()
+      for i = 1, 3 do
+        sleep(0.0001)
+        coroutine.yield(i)
+      end
+      sleep(10)
+    end)
+    local got = {}
+    assert_code("ETIMEDOUT", timeout, 0.02, function()
+      while true do got[#got + 1] = gen() end
+    end)
+    assert.same({ 1, 2, 3 }, got)
+  end)
+
+  it("does not follow a coroutine out of its block.", function()
+    local co = coroutine.create(function()
+      sleep(0)
+      coroutine.yield "out"
+      sleep(0.003)
+      return "in"
+    end)
+    timeout(0.002, function() assert.same({ true, "out" }, { coroutine.resume(co) }) end)
+    assert.same({ true, "in" }, { coroutine.resume(co) })
+  end)
+
+  it("inside a coroutine refuses a yield, before and after a wait.", function()
+    for _, seconds in ipairs { 0, 0.0001 } do
+      for _, enter in ipairs {
+        function(f) timeout(1, f) end, function(f) shield(f) end,
+        function(f) async.run(f) end,
+        function(f)
+          local _ <close> = async.group()
+          f()
+        end,
+      } do
+        local co = coroutine.wrap(function()
+          enter(function()
+            if seconds > 0 then sleep(seconds) end
+            coroutine.yield(1)
+          end)
+        end)
+        assert_says("cannot yield inside of timeout, shield, run or group", co)
+      end
+    end
+    local co = coroutine.wrap(function()
+      timeout(1, function()
+        local inner = coroutine.wrap(function()
+          sleep(0)
+          coroutine.yield(2) -- does not leave the block
+        end)
+        assert.equal(2, inner())
+      end)
+      coroutine.yield(3) -- after it
+    end)
+    assert.equal(3, co())
+  end)
+
+  it("is left by a coroutine that ends in the middle.", function()
+    local co = coroutine.wrap(function() timeout(1, error, "x", 0) end)
+    assert.equal("x", failure(co))
+    co = coroutine.wrap(function()
+      local g = async.group() -- never closed
+      return g and "end"
+    end)
+    assert.equal("end", co())
+    collectgarbage()
+    co = coroutine.wrap(function()
+      coroutine.wrap(function() async.group() end)()
+      coroutine.yield "outer"
+    end)
+    assert.equal("outer", co())
+  end)
+
+  it("leaves groups inside that were never closed.", function()
+    local keep
+    assert.equal(1, timeout(1, function()
+      keep = async.group()
+      return 1
+    end))
+    assert.equal(1, shield(function()
+      keep = { keep, async.group() }
+      return 1
+    end))
+    assert_code("ETIMEDOUT", timeout, 0, function()
+      keep = { keep, async.group() }
+      sleep(1)
+    end)
+    keep[2]:close()
+    keep[1][2]:close()
+    keep[1][1]:close()
+  end)
+
+  it("refuses bad arguments.", function()
+    assert_says("bad argument #1 to 'timeout' %(seconds must not be negative",
+      function() timeout(-1, print) end)
+    assert_says("seconds must be a number of seconds, got string",
+      function() timeout("1", print) end)
+    assert_says("bad argument #2 to 'timeout' %(value expected%)", function() timeout(1) end)
+  end)
+end)
+
+describe("A shield", function()
+  before_each(clean.start)
+  after_each(function()
+    assert_no_scope()
+    clean.check()
+  end)
+
+  it("gives results and errors as they are.", function()
+    assert.same({ 1, nil, n = 2 }, table.pack(shield(function(...) return ... end, 1, nil)))
+    assert.equal("x", failure(shield, error, "x", 0))
+    assert.equal(2, shield(spawn(function() return 2 end)))
+    assert_says("bad argument #1 to 'shield' %(value expected%)", function() shield() end)
+  end)
+
+  it("keeps a cancellation out until it is left.", function()
+    local order = {}
+    local t = spawn(function()
+      shield(function()
+        sleep(0.002)
+        order[#order + 1] = "inside"
+      end)
+      order[#order + 1] = "left"
+      sleep(0)
+      order[#order + 1] = "never"
+    end)
+    sleep(0)
+    t:cancel()
+    assert_code("ECANCELED", await, t)
+    assert.same({ "inside", "left" }, order)
+  end)
+
+  it("inside a timeout keeps that out, a timeout inside it works.", function()
+    local order = {}
+    assert_code("ETIMEDOUT", timeout, 0.001, function()
+      shield(function()
+        sleep(0.003)
+        order[#order + 1] = "shielded"
+        assert_code("ETIMEDOUT", timeout, 0.001, sleep, 10)
+        order[#order + 1] = "inner timeout"
+      end)
+      sleep(0)
+    end)
+    assert.same({ "shielded", "inner timeout" }, order)
+  end)
+
+  it("whose timeout outside is over gives its results when nothing waits after.", function()
+    assert.equal("done", timeout(0.001, shield, function()
+      sleep(0.003)
+      return "done"
+    end))
+  end)
+
+  it("can be entered by a task that is cancelled already.", function()
+    local t = spawn(function()
+      pcall(sleep, 10)
+      assert.is_false((pcall(sleep, 0)))
+      shield(sleep, 0.001)
+      local r = shield(async.gather, spawn(function() return 5 end))
+      assert.is_false((pcall(sleep, 0)))
+      return r
+    end)
+    sleep(0)
+    t:cancel()
+    assert.equal(5, await(t))
+  end)
+
+  it("in a shield is no less of one.", function()
+    local t = spawn(function()
+      shield(function()
+        shield(sleep, 0.001)
+        sleep(0.001)
+      end)
+      return (pcall(sleep, 0))
+    end)
+    sleep(0)
+    t:cancel()
+    assert.is_false(await(t))
+  end)
+end)
+
+describe("A group", function()
+  before_each(clean.start)
+  after_each(function()
+    assert_no_scope()
+    clean.check()
+  end)
+
+  it("waits at the end of its block until all its tasks have ended.", function()
+    local order = {}
+    do
+      local g <close> = async.group()
+      for i = 3, 1, -1 do
+        g:spawn(function()
+          sleep(i / 1000)
+          order[#order + 1] = i
+        end)
+      end
+      assert.equal(3, g:count())
+    end
+    assert.same({ 1, 2, 3 }, order)
+  end)
+
+  it("cancels the rest when one fails, waits for them, and raises that error.", function()
+    local order = {}
+    local err = failure(function()
+      local g <close> = async.group()
+      g:spawn(function()
+        local _ <close> = on_close(function()
+          shield(sleep, 0.002)
+          order[#order + 1] = "gone"
+        end)
+        sleep(10)
+      end)
+      g:spawn(fails, 0.001, "boom")
+      order[#order + 1] = "block"
+    end)
+    assert.equal("boom", err)
+    assert.same({ "block", "gone" }, order)
+  end)
+
+  it("stops its own block when one fails.", function()
+    local stopped
+    assert.equal("boom", failure(function()
+      local g <close> = async.group()
+      g:spawn(fails, 0.001, "boom")
+      local _, err = pcall(sleep, 10)
+      stopped = err.code
+      sleep(10)
+    end))
+    assert.equal("ECANCELED", stopped)
+  end)
+
+  it("raises the error of its block, after its tasks are cancelled.", function()
+    local t
+    assert.equal("block", failure(function()
+      local g <close> = async.group()
+      t = g:spawn(sleep, 10)
+      sleep(0)
+      error("block", 0)
+    end))
+    assert.is_true(t:cancelled())
+  end)
+
+  it("takes tasks that its tasks spawn, plainly too.", function()
+    local order = {}
+    do
+      local g <close> = async.group()
+      g:spawn(function()
+        spawn(function()
+          sleep(0.001)
+          g:spawn(function()
+            sleep(0.001)
+            order[#order + 1] = "grandchild"
+          end)
+          order[#order + 1] = "child"
+        end)
+      end)
+    end
+    assert.same({ "child", "grandchild" }, order)
+  end)
+
+  it("that is nested fails outwards, each level waiting for its own.", function()
+    local order = {}
+    local function slow(name)
+      local _ <close> = on_close(function() order[#order + 1] = name end)
+      sleep(10)
+    end
+    assert.equal("deep", failure(function()
+      local outer <close> = async.group()
+      outer:spawn(slow, "outer")
+      outer:spawn(function()
+        local inner <close> = async.group()
+        inner:spawn(slow, "inner")
+        inner:spawn(fails, 0.001, "deep")
+      end)
+      sleep(10)
+    end))
+    assert.same({ "inner", "outer" }, order)
+  end)
+
+  it("that is nested in one block and fails leaves the outer one usable.", function()
+    do
+      local outer <close> = async.group()
+      local t = outer:spawn(function()
+        sleep(0.003)
+        return "fine"
+      end)
+      assert.equal("x", failure(function()
+        local inner <close> = async.group()
+        inner:spawn(fails, 0, "x")
+        sleep(10)
+      end))
+      assert.equal("fine", await(t))
+    end
+  end)
+
+  it("ends with a timeout around it.", function()
+    local t
+    assert_code("ETIMEDOUT", timeout, 0.001, function()
+      local g <close> = async.group()
+      t = g:spawn(sleep, 10)
+    end)
+    assert.is_true(t:cancelled())
+  end)
+
+  it("ends with the task that holds it.", function()
+    local inner
+    local t = spawn(function()
+      local g <close> = async.group()
+      inner = g:spawn(sleep, 10)
+    end)
+    sleep(0)
+    sleep(0)
+    t:cancel()
+    assert_code("ECANCELED", await, t)
+    assert.is_true(inner:cancelled())
+  end)
+
+  it("waits and is cancelled by method.", function()
+    local g <close> = async.group()
+    local a = g:spawn(sleep, 0.001)
+    g:wait()
+    assert.is_true(a:done())
+    local b = g:spawn(sleep, 10)
+    sleep(0)
+    g:cancel()
+    g:wait()
+    assert.is_true(b:cancelled())
+    local c = g:spawn(fails, 0.001, "x")
+    local d = g:spawn(sleep, 10)
+    assert.equal("x", failure(g.wait, g))
+    assert.is_true(c:done())
+    assert.is_true(d:cancelled())
+    assert_code("ECANCELED", g.spawn, g, print)
+    assert.equal("x", failure(g.close, g))
+  end)
+
+  it("does not take the cancellation of one of its tasks for a failure.", function()
+    local g <close> = async.group()
+    local a, b = g:spawn(sleep, 10), g:spawn(sleep, 0.001)
+    sleep(0)
+    a:cancel()
+    g:wait()
+    assert.is_false(b:cancelled())
+  end)
+
+  it("that is closed takes no more.", function()
+    local g = async.group()
+    g:close()
+    g:close()
+    assert_code("ECLOSED", g.spawn, g, print)
+    assert_code("ECLOSED", g.wait, g)
+    assert_code("ECLOSED", g.cancel, g)
+    assert.equal(0, g:count())
+  end)
+
+  it("can be closed in any order, and by another task.", function()
+    local a, b = async.group(), async.group()
+    a:close()
+    b:close()
+    local g = async.group()
+    local t = g:spawn(sleep, 0.001)
+    await(spawn(function() g:close() end))
+    assert.is_true(t:done())
+  end)
+
+  it("survives that one task waits for it and another closes it.", function()
+    local g = async.group()
+    g:spawn(sleep, 0.002)
+    local a = spawn(g.wait, g)
+    sleep(0)
+    assert_says("another task waits for it already", g.close, g)
+    await(a)
+  end)
+
+  it("that is dropped lets its tasks go on.", function()
+    local t = coroutine.wrap(function()
+      local g = async.group()
+      return g:spawn(function()
+        sleep(0.001)
+        collectgarbage()
+        return spawn(function() return "child" end)
+      end)
+    end)()
+    collectgarbage()
+    assert.equal("child", await(await(t)))
+  end)
+
+  it("cancels from the start what a cancelled task spawns in it.", function()
+    local child
+    assert.equal("boom", failure(function()
+      local g <close> = async.group()
+      g:spawn(function()
+        pcall(sleep, 10)
+        child = spawn(sleep, 10)
+      end)
+      sleep(0)
+      error("boom", 0)
+    end))
+    assert.is_true(child:cancelled())
+  end)
+
+  it("lets a cancelled task use others to clean up, in a shield.", function()
+    local cleaned
+    assert.equal("boom", failure(function()
+      local g <close> = async.group()
+      g:spawn(function()
+        local _ <close> = on_close(function()
+          cleaned = shield(async.gather, { spawn(sleep, 10) })
+        end)
+        sleep(10)
+      end)
+      g:spawn(function()
+        local _ <close> = on_close(function()
+          shield(function()
+            cleaned = async.gather { spawn(function()
+              sleep(0)
+              return "clean"
+            end) }
+          end)
+        end)
+        sleep(10)
+      end)
+      sleep(0)
+      error("boom", 0)
+    end))
+    assert.same({ "clean" }, cleaned)
+  end)
+
+  it("of ten thousand tasks ends with the first error.", function()
+    local n = 0
+    assert.equal("x", failure(function()
+      local g <close> = async.group()
+      for _ = 1, 10000 do
+        g:spawn(function()
+          local _ <close> = on_close(function() n = n + 1 end)
+          sleep(10)
+        end)
+      end
+      g:spawn(fails, 0, "x")
+    end))
+    assert.equal(10000, n)
+  end)
+
+  it("refuses bad arguments and bad selves.", function()
+    local g <close> = async.group()
+    assert_says("function or coroutine object expected, got number", g.spawn, g, 5)
+    for _, name in ipairs { "spawn", "wait", "cancel", "count" } do
+      assert_says("Group expected, got table", g[name], {}, print)
+    end
+    assert_says("Group expected, got nil", g.close, nil)
+    assert_says("Group expected, got Queue", g.close, async.queue())
+    assert_says("Group expected, got FILE%*", g.close, io.stdout)
+  end)
+end)
+
+describe("async.run", function()
+  before_each(clean.start)
+  after_each(function()
+    assert_no_scope()
+    clean.check()
+  end)
+
+  it("runs a function, an async function, a coroutine object or a task.", function()
+    assert.same({ 1, 2 }, { async.run(function(...) return ... end, 1, 2) })
+    local f = async(function(x)
+      sleep(0)
+      return x
+    end)
+    assert.equal(3, async.run(f, 3))
+    assert.equal(4, async.run(f(4)))
+    assert.equal(5, async.run(spawn(f, 5)))
+    assert.equal("x", failure(async.run, error, "x", 0))
+  end)
+
+  it("cancels the children that are left and waits for them.", function()
+    local order = {}
+    assert.equal("result", async.run(function()
+      spawn(function()
+        local _ <close> = on_close(function()
+          shield(sleep, 0.001)
+          order[#order + 1] = "child is gone"
+        end)
+        sleep(10)
+      end)
+      sleep(0)
+      return "result"
+    end))
+    order[#order + 1] = "run is over"
+    assert.same({ "child is gone", "run is over" }, order)
+  end)
+
+  it("does so when it fails, too, and nested.", function()
+    local outer, inner
+    async.run(function()
+      outer = spawn(sleep, 10)
+      assert.equal("x", failure(async.run, function()
+        inner = spawn(sleep, 10)
+        sleep(0)
+        error("x", 0)
+      end))
+      assert.is_true(inner:cancelled())
+      assert.is_false(outer:done())
+    end)
+    assert.is_true(outer:cancelled())
+  end)
+
+  it("is not stopped by a child that fails, whose error can be taken.", function()
+    local t
+    assert.equal(1, async.run(function()
+      t = spawn(fails, 0, "x")
+      sleep(0.001)
+      return 1
+    end))
+    assert.equal("x", t:error())
+  end)
+
+  it("leaves tasks alone that were there before.", function()
+    local t = spawn(sleep, 0.001)
+    async.run(sleep, 0)
+    assert.is_false(t:cancelled())
+    await(t)
+  end)
+
+  it("ends with its task.", function()
+    local child
+    local t = spawn(async.run, function()
+      child = spawn(sleep, 10)
+      sleep(10)
+    end)
+    sleep(0)
+    sleep(0)
+    t:cancel()
+    assert_code("ECANCELED", await, t)
+    assert.is_true(child:cancelled())
+  end)
+end)

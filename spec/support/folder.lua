@@ -1,0 +1,98 @@
+-- A folder for each case about files, and what such cases say often.
+--
+--   local folder = require "spec.support.folder"
+--   before_each(folder.start)     -- makes it
+--   after_each(folder.check)      -- nothing is left: see clean.lua; removes it
+
+local async = require "asyncbox"
+local clean = require "spec.support.clean"
+local cli = require "spec.support.cli"
+
+local folder = { path = nil }
+local ops
+
+-- The program, also from other folders.
+folder.program = cli.program()
+if folder.program:sub(1, 1) ~= "/" then
+  folder.program = os.getenv "PWD" .. "/" .. folder.program
+end
+
+function folder.at(name)
+  return folder.path .. "/" .. name
+end
+
+function folder.shell(command, ...)
+  assert(os.execute(command:format(...)))
+end
+
+-- Starts a shell command beside the spec; it never outlives it for long.
+function folder.beside(command, ...)
+  folder.shell("timeout 10 sh -c '%s' </dev/null >/dev/null 2>&1 &", command:format(...))
+end
+
+function folder.slurp(path)
+  local file <close> = assert(io.open(path, "rb"))
+  return file:read "a"
+end
+
+-- Makes a file in the folder; gives its path.
+function folder.put(name, text)
+  local file <close> = assert(io.open(folder.at(name), "wb"))
+  file:write(text)
+  return folder.at(name)
+end
+
+-- What a shell command prints, without the newline at its end.
+function folder.output(command)
+  local pipe <close> = assert(io.popen(command))
+  return (pipe:read("a"):gsub("\n$", ""))
+end
+
+-- The error object that f raises, and its text.
+function folder.failure(f, ...)
+  local ok, err = pcall(f, ...)
+  assert(not ok, "no error was raised")
+  return err
+end
+
+function folder.text_of(f, ...)
+  return tostring(folder.failure(f, ...))
+end
+
+-- A file system of 64 kB at folder.at "m" while f runs; false when this user
+-- may not mount.
+function folder.with_full_disk(f)
+  local mount = "mkdir %s && mount -t tmpfs -o size=64k none %s 2>/dev/null"
+  if not os.execute(mount:format(folder.at "m", folder.at "m")) then
+    return false
+  end
+  local ok, err = pcall(f)
+  collectgarbage() -- files that an error left open would keep it mounted
+  folder.shell("umount -l %s", folder.at "m")
+  assert(ok, err)
+  return true
+end
+
+function folder.start()
+  folder.path = folder.output "mktemp -d /tmp/fs_spec.XXXXXX"
+  clean.start()
+  ops = async.stats().ops
+end
+
+-- A call in the thread pool that nobody waits for any more ends when it ends.
+local function settle()
+  for _ = 1, 200 do
+    if async.stats().ops <= ops then break end
+    async.sleep(0.005)
+  end
+end
+
+function folder.check()
+  settle()
+  local temporary = folder.output("find " .. folder.path .. " -name '.asyncbox-*'")
+  folder.shell("rm -rf %s", folder.path)
+  clean.check()
+  assert(temporary == "", "temporary files are left: " .. temporary)
+end
+
+return folder
