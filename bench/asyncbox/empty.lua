@@ -1,0 +1,1 @@
+-- W1: nothing at all.
