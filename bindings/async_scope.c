@@ -207,6 +207,8 @@ static int close_cancel(lua_State *L)
 {
     group *g = lua_touserdata(L, 1);
     lua_settop(L, 3);
+    if (!g->scope)
+        return 0; /* another task has closed it meanwhile */
     cancel_members(L, g->scope);
     int n = push_wait_gone(L);
     return close_done(L, lua_pcallk(L, n, 0, 0, 0, close_done), 0);

@@ -213,8 +213,26 @@ static const luaL_Reg functions[] = {
     {NULL, NULL},
 };
 
+/* lua_resume makes these texts outside of any protected call: without memory
+ * for one the process would end.  As they exist already it needs none. */
+static void keep_texts(lua_State *L)
+{
+    static const char *const texts[] = {
+        "cannot resume non-suspended coroutine", "cannot resume dead coroutine",
+        "C stack overflow", "error in error handling"};
+    static const char key = 0;
+    enum { COUNT = sizeof texts / sizeof *texts };
+    lua_createtable(L, COUNT, 0);
+    for (int i = 0; i < COUNT; i++) {
+        lua_pushstring(L, texts[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+}
+
 int ab_open_coroutine(lua_State *L)
 {
+    keep_texts(L);
     lua_getglobal(L, LUA_COLIBNAME);
     luaL_setfuncs(L, functions, 0);
     return 1;

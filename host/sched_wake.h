@@ -51,7 +51,7 @@ void ab_task_end(ab_task *task, lua_State *co, int status, int n);
 /* Ends a task that was cancelled before its first turn. Base level. */
 void ab_task_end_unstarted(ab_task *task);
 
-/* The task of a slot, or NULL. Base level only. */
+/* The task of a slot, or NULL. */
 ab_task *ab_task_of_slot(ab_box *box, uint32_t slot);
 
 /* Tells everybody who watches. */

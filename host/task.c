@@ -255,9 +255,12 @@ int ab_task_push_function(lua_State *L, const ab_task *task)
 
 ab_task *ab_task_of_slot(ab_box *box, uint32_t slot)
 {
-    lua_rawgeti(box->L, AB_STACK_TASKS, slot);
+    /* Not AB_STACK_TASKS: a finalizer that runs while box->L stores an outcome
+     * may cancel a sleeper, and then box->L is in the middle of a call. */
+    lua_rawgeti(box->L, LUA_REGISTRYINDEX, box->tasks_ref);
+    lua_rawgeti(box->L, -1, slot);
     ab_task *task = lua_touserdata(box->L, -1);
-    lua_pop(box->L, 1);
+    lua_pop(box->L, 2);
     return task;
 }
 

@@ -382,6 +382,25 @@ describe("The memory limit", function()
     end
   end)
 
+  it("ends no process: resuming what cannot be, without memory, is an error.", function()
+    local result = run([[
+local dead, keep = coroutine.create(print), {}
+coroutine.resume(dead)
+local ok = pcall(function()
+  for size = 20, 4, -1 do
+    pcall(function() while true do keep[#keep + 1] = ("x"):rep(1 << size) end end)
+    coroutine.resume(dead)
+    coroutine.resume(coroutine.running())
+    coroutine.resume(coroutine.create(coroutine.resume), coroutine.running())
+  end
+end)
+keep = nil
+print "alive"
+]], "--memory", "2M")
+    assert.is_truthy(result.stdout:find "alive\n$", result.stdout)
+    assert.equal(0, result.status)
+  end)
+
   it("can be survived by a script that catches the error.", function()
     local result = run([[
 for round = 1, 3 do

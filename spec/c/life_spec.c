@@ -590,6 +590,14 @@ static void hostile(void)
          "for i = 1, 2000 do spawn(function() return {}, {}, {}, {} end) "
          "if i % 50 == 0 then sleep(0) end end",
          0},
+        {"local t, i = {}, 0 for k = 1, 3000 do t[k] = spawn(sleep, 99) end "
+         "sleep(0) collectgarbage('incremental', 10, 400) "
+         "collectgarbage('stop') local mt = {__gc = function() "
+         "for _ = 1, 3 do i = i + 1 if t[i] then t[i]:cancel() end end end} "
+         "local function f(k) return k, k, k, k end "
+         "for k = 1, 2000 do setmetatable({}, mt) spawn(f, k) end "
+         "collectgarbage('restart') sleep(0) sleep(0)",
+         0},
         {"setmetatable({}, {__gc = function() pcall(sleep, 1) "
          "pcall(async.shield, sleep, 1) pcall(async.group) pcall(os.exit) "
          "end}) collectgarbage()",

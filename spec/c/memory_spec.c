@@ -368,7 +368,7 @@ static int run_new(size_t n, int on)
 /* A cap in the place of a refusing allocator, at many sizes. */
 static void run_capped(const program *p)
 {
-    for (size_t cap = 100000; cap < 600000; cap += 9973) {
+    for (size_t cap = 100000; cap < 600000; cap += 29927) {
         counter c = {0};
         asyncbox_config config = check_config(&c);
         config.memory_bytes = cap;
