@@ -128,8 +128,8 @@ ASYNCBOX_API int asyncbox_spawn_string(asyncbox *box, const char *code,
 
 /* Runs until every task has ended.  0: all is well.  ASYNCBOX_ESCRIPT: an
  * error that nobody took (it was reported).  ASYNCBOX_EEXIT: os.exit was
- * called, see asyncbox_exit_status.  UV_EINTR: interrupted.  UV_ENOMEM,
- * ASYNCBOX_EDEADLK. */
+ * called, see asyncbox_exit_status.  UV_EINTR: interrupted.  UV_EBUSY: called
+ * from inside a run. */
 ASYNCBOX_API int asyncbox_run(asyncbox *box);
 
 /* Runs what is ready and returns: 1 while tasks are left, else as
@@ -142,7 +142,8 @@ ASYNCBOX_API int asyncbox_step(asyncbox *box, uint64_t budget_ns);
  * when called from a signal handler on the box's thread.  Any thread. */
 ASYNCBOX_API void asyncbox_interrupt(asyncbox *box);
 
-/* Why the last call failed, as text for people; "" when it did not. */
+/* Why the last call failed, as text for people (of an error of the script,
+ * the last report); "" when it did not.  Valid until the next call. */
 ASYNCBOX_API const char *asyncbox_error_text(asyncbox *box);
 
 /* The status that os.exit was given (0..255). */
