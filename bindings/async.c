@@ -137,6 +137,18 @@ static int core_is_awaitable(lua_State *L)
     return 1;
 }
 
+static int core_is_coroutine(lua_State *L)
+{
+    lua_pushboolean(L, ab_coroobj_test(L, 1));
+    return 1;
+}
+
+/* take(coroutine object): its function and arguments. */
+static int core_take(lua_State *L)
+{
+    return ab_coroobj_take(L, 1, "await") + 1;
+}
+
 static int core_is_task(lua_State *L)
 {
     lua_pushboolean(L, ab_task_test(L, 1) != NULL);
@@ -207,6 +219,7 @@ static const luaL_Reg core[] = {
     {"failed", core_failed},
     {"has_locals", core_has_locals},
     {"is_awaitable", core_is_awaitable},
+    {"is_coroutine", core_is_coroutine},
     {"is_task", core_is_task},
     {"join", ab_join},
     {"misuse", core_misuse},
@@ -216,6 +229,7 @@ static const luaL_Reg core[] = {
     {"rethrow", core_rethrow},
     {"run_scope", ab_run_scope},
     {"start", ab_start},
+    {"take", core_take},
     {"trace", ab_report_handler},
     {NULL, NULL},
 };

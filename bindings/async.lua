@@ -2,6 +2,20 @@
 -- Gets the module's table, the primitives that only this file uses (async.c),
 -- and the methods of Task and Future.
 local async, core, task_methods = ...
+
+-- await, but a coroutine object runs as a plain Lua call: recursion through
+-- await goes as deep as calls do, not as deep as the C stack.
+local await_c, take, is_coroutine = async.await, core.take, core.is_coroutine
+local function invoke(f, ...) return f(...) end
+local function pass(...) return ... end
+
+function async.await(...)
+  local x = ...
+  if type(x) ~= "userdata" then return ... end
+  if is_coroutine(x) then return invoke(take(x)) end
+  return pass(await_c(x)) -- no tail call: tracebacks name await
+end
+
 local await, spawn, sleep = async.await, async.spawn, async.sleep
 local shield, now = async.shield, async.now
 local join, start, results = core.join, core.start, core.results

@@ -125,6 +125,34 @@ static int sandbox_searcher(lua_State *L)
     return 1;
 }
 
+/* io.write and io.stdout:write: Lua's own would hand out the file object, with
+ * which a script could close or re-buffer the host's standard output. */
+static int l_write(lua_State *L)
+{
+    int first = lua_istable(L, 1) ? 2 : 1, last = lua_gettop(L);
+    for (int i = first; i <= last; i++) {
+        size_t bytes;
+        const char *text = luaL_checklstring(L, i, &bytes);
+        if (fwrite(text, 1, bytes, stdout) != bytes)
+            return luaL_fileresult(L, 0, NULL);
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    return 1;
+}
+
+static void make_output(lua_State *L)
+{
+    lua_getglobal(L, "io");
+    lua_createtable(L, 0, 1);
+    lua_pushvalue(L, -1);
+    lua_pushcclosure(L, l_write, 1);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -3, "write");
+    lua_setfield(L, -3, "write");
+    lua_setfield(L, -2, "stdout");
+    lua_pop(L, 1);
+}
+
 static void remove_fields(lua_State *L, const char *table,
                           const char *const *keep)
 {
@@ -147,13 +175,14 @@ static void make_sandbox(lua_State *L)
 {
     static const char *const os_keep[] = {"clock", "date", "difftime",
                                           "exit",  "time", NULL};
-    static const char *const io_keep[] = {"write", "type", NULL};
+    static const char *const io_keep[] = {"type", NULL};
     static const char *const debug_keep[] = {"traceback", NULL};
     static const char *const package_keep[] = {"config",  "loaded",    "path",
                                                "preload", "searchers", NULL};
     static const char *const globals[] = {"dofile", "loadfile", NULL};
     remove_fields(L, "os", os_keep);
     remove_fields(L, "io", io_keep);
+    make_output(L);
     remove_fields(L, "debug", debug_keep);
     remove_fields(L, "package", package_keep);
     for (int i = 0; globals[i]; i++) {

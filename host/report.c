@@ -158,6 +158,31 @@ int ab_report_depth(lua_State *of)
     return high;
 }
 
+static int is_internal(lua_State *of, int level)
+{
+    lua_Debug ar;
+    return lua_getstack(of, level, &ar) && lua_getinfo(of, "S", &ar) &&
+           ab_report_internal(ar.source);
+}
+
+/* How asyncbox looks inside is nobody's business: of its own frames only the
+ * outermost is shown, as the function that the script called. */
+static int is_hidden(lua_State *L, lua_State *of, int level, lua_Debug *ar)
+{
+    int is_c = strcmp(ar->what, "C") == 0;
+    if (is_c && (!*ar->namewhat || is_internal(of, level + 1)))
+        return 1;
+    if (is_c || !ab_report_internal(ar->source))
+        return 0;
+    if (is_internal(of, level + 1) || !lua_checkstack(of, 1))
+        return 1;
+    lua_getinfo(of, "f", ar);
+    lua_xmove(of, L, 1);
+    int named = ab_report_function_name(L, -1);
+    lua_pop(L, 1 + named);
+    return !named;
+}
+
 /* Adds a line per frame; asyncbox's own Lua parts and nameless C functions
  * (the body of a task) are left out. */
 static void add_frames(luaL_Buffer *b, lua_State *L, lua_State *of, int level)
@@ -166,8 +191,7 @@ static void add_frames(luaL_Buffer *b, lua_State *L, lua_State *of, int level)
     int depth = ab_report_depth(of), shown = 0;
     for (; lua_getstack(of, level, &ar); level++) {
         lua_getinfo(of, "Slnt", &ar);
-        int is_c = strcmp(ar.what, "C") == 0;
-        if (ab_report_internal(ar.source) || (is_c && !*ar.namewhat))
+        if (is_hidden(L, of, level, &ar))
             continue;
         if (shown++ == TRACE_HEAD && depth - level > TRACE_TAIL) {
             lua_pushfstring(L, "\n\t...\t(%d levels)",
@@ -176,9 +200,10 @@ static void add_frames(luaL_Buffer *b, lua_State *L, lua_State *of, int level)
             level = depth - TRACE_TAIL - 1;
             continue;
         }
-        lua_pushfstring(L, "\n\t%s:", ar.short_src);
+        int ours = ab_report_internal(ar.source);
+        lua_pushfstring(L, "\n\t%s:", ours ? "[C]" : ar.short_src);
         luaL_addvalue(b);
-        if (ar.currentline > 0) {
+        if (ar.currentline > 0 && !ours) {
             lua_pushfstring(L, "%d:", ar.currentline);
             luaL_addvalue(b);
         }

@@ -107,6 +107,15 @@ describe("The asyncbox module", function()
   end)
 
   describe("has await, which", function()
+    it("goes as deep as calls do.", function()
+      local depth
+      depth = async(function(n)
+        if n == 0 then return sleep(0) or 0 end
+        return 1 + await(depth(n - 1))
+      end)
+      assert.equal(3000, await(depth(3000)))
+    end)
+
     it("gives anything that cannot be waited for back as it is.", function()
       assert.equal(5, await(5))
       assert.equal(0, select("#", await()))

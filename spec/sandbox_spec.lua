@@ -37,11 +37,18 @@ describe("In a sandbox a script", function()
         .. "load math next os package pairs pcall print rawequal rawget rawlen rawset require "
         .. "select setmetatable string table tonumber tostring type utf8 warn xpcall",
       "os: clock date difftime exit time",
-      "io: type write",
+      "io: stdout type write",
       "debug: traceback",
       "package: config loaded path preload searchers",
       "coroutine: close create isyieldable resume running status wrap yield",
     }, "\n") .. "\n", out)
+  end)
+
+  it("writes, but does not get the file of standard output.", function()
+    assert.equal("a1b\nnil\tnil\n", prints [[
+      io.write("a", 1):write("b\n")
+      print(io.write().close, io.stdout.setvbuf)
+    ]])
   end)
 
   it("finds nothing more in package.loaded.", function()
