@@ -17,9 +17,6 @@ set(pc_libs_private "-lm -lpthread")
 foreach(library ${CMAKE_DL_LIBS})
   string(APPEND pc_libs_private " -l${library}")
 endforeach()
-if(ASYNCBOX_CJSON AND NOT ASYNCBOX_CJSON_SOURCES)
-  string(PREPEND pc_libs_private "${ASYNCBOX_CJSON} ")
-endif()
 # From where the file lies to the prefix: an installed tree may be moved.
 file(RELATIVE_PATH pc_to_prefix
     "${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig" "${CMAKE_INSTALL_PREFIX}")
