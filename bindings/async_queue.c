@@ -43,8 +43,8 @@ static void grow(lua_State *L, queue *q)
     q->capacity = capacity;
 }
 
-/* Adds the value on top of the stack (popped). */
-static void append(lua_State *L, queue *q)
+/* Adds the value at an index; leaves the ring on the stack. */
+static void append(lua_State *L, queue *q, int value)
 {
     if (q->count == q->capacity)
         grow(L, q);
@@ -52,13 +52,12 @@ static void append(lua_State *L, queue *q)
     if (at >= q->capacity)
         at -= q->capacity;
     lua_getiuservalue(L, 1, 1);
-    lua_insert(L, -2);
+    lua_pushvalue(L, value);
     lua_rawseti(L, -2, at + 1);
-    lua_pop(L, 1);
     q->count++;
 }
 
-/* Pushes the next item and takes it out. */
+/* Pushes the next item, above the ring, and takes it out. */
 static void take(lua_State *L, queue *q)
 {
     lua_Integer at = q->head;
@@ -72,7 +71,6 @@ static void take(lua_State *L, queue *q)
     lua_rawgeti(L, -1, at + 1);
     lua_pushnil(L);
     lua_rawseti(L, -3, at + 1);
-    lua_remove(L, -2);
 }
 
 /* ---- put and get ---- */
@@ -92,12 +90,12 @@ static int try_put(lua_State *L, queue *q)
     ab_waiter *getter = ab_waiter_first(&q->getters);
     if (!getter && q->max && q->count >= q->max)
         return 0;
-    lua_pushvalue(L, VALUE);
     if (getter) {
+        lua_pushvalue(L, VALUE);
         lua_xmove(L, getter->co, 1);
         ab_waiter_wake(getter, AB_WAITER_VALUE);
     } else {
-        append(L, q);
+        append(L, q, VALUE);
     }
     q->unfinished++;
     return 1;
@@ -142,7 +140,8 @@ static int try_get(lua_State *L, queue *q)
     if (putter) {
         lua_pushvalue(putter->co, VALUE);
         lua_xmove(putter->co, L, 1);
-        append(L, q);
+        append(L, q, lua_gettop(L));
+        lua_pop(L, 2); /* back to the item that was taken */
         q->unfinished++;
         ab_waiter_wake(putter, AB_WAITER_NOTHING);
     }

@@ -255,7 +255,9 @@ int ab_box_close(ab_box *box)
             ab_closer *closer = ab_container(link, ab_closer, link);
             closer->close(closer);
         }
+        box->limits.pool.closing = 1;
         lua_close(box->L);
+        box->limits.pool.closing = 0;
         box->L = NULL;
     }
     ab_scope_close_root(box);

@@ -21,6 +21,9 @@ typedef struct ab_pool {
     struct ab_slab *partial[AB_POOL_CLASSES]; /* slabs with a free block */
     struct ab_slab *empty;                    /* slabs of no size at all */
     struct ab_region *regions;
+    int slow_pages; /* huge pages have turned out slow here: no more of them */
+    int closing; /* all blocks go at once soon: small ones are not freed, until
+                    one is asked for again (by a finalizer) */
     size_t reserved_bytes; /* memory ever touched, and large blocks */
     size_t reserve_cap;    /* reserved_bytes may not pass it */
 } ab_pool;
