@@ -53,8 +53,11 @@ void *ab_limits_alloc(void *arg, void *block, size_t old_bytes,
         limits->hit = 1;
         return NULL;
     }
+    /* Nearly always the pool: called by its name, it is inlined. */
     void *result =
-        limits->alloc(limits->alloc_arg, block, old_bytes, new_bytes);
+        limits->alloc == ab_pool_alloc
+            ? ab_pool_alloc(&limits->pool, block, old_bytes, new_bytes)
+            : limits->alloc(limits->alloc_arg, block, old_bytes, new_bytes);
     if (result || new_bytes == 0) {
         limits->used_bytes += new_bytes - old_bytes;
         if (limits->used_bytes > limits->peak_bytes)

@@ -90,7 +90,8 @@ void ab_task_place(lua_State *L, uint16_t *source, int32_t *line)
     lua_Debug ar;
     *source = 0;
     *line = 0;
-    for (int level = 0; lua_getstack(L, level, &ar); level++) {
+    /* Level 0 is the C function that wants to know. */
+    for (int level = 1; lua_getstack(L, level, &ar); level++) {
         lua_getinfo(L, "fl", &ar);
         const void *fn = lua_topointer(L, -1);
         if (ar.currentline > 0 && fn == box->place_fn) {
