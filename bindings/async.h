@@ -19,6 +19,9 @@ int ab_coroobj_test(lua_State *L, int idx);
  * plain one and its arguments; gives the number of arguments.  Raises when it
  * was used before; `what` is who wants it. */
 int ab_coroobj_take(lua_State *L, int idx, const char *what);
+/* Says that it will be taken: nobody else may, and it is not twice in a list.
+ */
+void ab_coroobj_claim(lua_State *L, int idx, const char *what);
 
 /* ---- awaiting: async_await.c ---- */
 

@@ -238,7 +238,9 @@ static int bad_awaitable(lua_State *L, const char *what, lua_Integer i)
  * looked at before the first is spawned. */
 static void check_awaitable(lua_State *L, const char *what, lua_Integer i)
 {
-    if (!ab_task_test(L, -1) && !ab_coroobj_test(L, -1))
+    if (ab_coroobj_test(L, -1))
+        ab_coroobj_claim(L, -1, what);
+    else if (!ab_task_test(L, -1))
         bad_awaitable(L, what, i);
     lua_pop(L, 1);
 }

@@ -3,11 +3,12 @@
 
 typedef struct coroobj {
     int nargs;
-    int used;
+    int used;        /* NEW, USED, or CLAIMED by a gather that will take it */
     uint16_t source; /* where it was made */
     int32_t line;
 } coroobj;
 
+enum { NEW, USED, CLAIMED };
 enum { FN = 1, NAME = 2 }; /* upvalues of an async function */
 
 static int call_async(lua_State *L);
@@ -114,7 +115,7 @@ static int call_async(lua_State *L)
     luaL_argcheck(L, nargs < 250, nargs, "too many arguments");
     coroobj *c = ab_object_new(L, &coroobj_class, sizeof *c, nargs + 1);
     c->nargs = nargs;
-    c->used = 1; /* until it is whole */
+    c->used = USED; /* until it is whole */
     lua_Debug ar;
     if (lua_getstack(L, 0, &ar)) {
         lua_getinfo(L, "f", &ar);
@@ -125,7 +126,7 @@ static int call_async(lua_State *L)
         lua_setiuservalue(L, nargs + 1, i + 1);
     }
     ab_task_place(L, &c->source, &c->line);
-    c->used = 0;
+    c->used = NEW;
     return 1;
 }
 
@@ -134,19 +135,34 @@ int ab_coroobj_test(lua_State *L, int idx)
     return ab_object_test(L, idx, &coroobj_class) != NULL;
 }
 
-int ab_coroobj_take(lua_State *L, int idx, const char *what)
+/* Raises unless the coroutine object at idx is in this state. */
+static coroobj *check_state(lua_State *L, int idx, const char *what, int state)
 {
-    idx = lua_absindex(L, idx);
     coroobj *c = lua_touserdata(L, idx);
-    if (c->used) {
+    if (c->used != state) {
         push_place(L, c);
         ab_misuse(L,
                   "%s: coroutine object '%s', made at %s, was awaited "
                   "already; call the async function again for another",
                   what, push_name(L, idx), lua_tostring(L, -1));
     }
+    return c;
+}
+
+void ab_coroobj_claim(lua_State *L, int idx, const char *what)
+{
+    idx = lua_absindex(L, idx);
+    check_state(L, idx, what, NEW)->used = CLAIMED;
+}
+
+int ab_coroobj_take(lua_State *L, int idx, const char *what)
+{
+    idx = lua_absindex(L, idx);
+    coroobj *c = lua_touserdata(L, idx);
+    if (c->used != CLAIMED)
+        check_state(L, idx, what, NEW);
     luaL_checkstack(L, c->nargs + 4, "too many arguments");
-    c->used = 1;
+    c->used = USED;
     lua_getiuservalue(L, idx, 1);
     lua_getupvalue(L, -1, FN);
     for (int i = 1; i <= c->nargs; i++)

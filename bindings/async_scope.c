@@ -8,11 +8,20 @@ static int no_memory(lua_State *L, const char *what)
     return ab_error_raise(L, UV_ENOMEM, &(ab_detail){what, 0, 0, 0});
 }
 
+static ab_scope *enter(lua_State *L, ab_task *task, ab_scope_sort sort,
+                       int shield, const char *what)
+{
+    if (ab_scope_depth(task) >= AB_SCOPE_DEPTH_MAX)
+        ab_misuse(L, "%s: more than %d scopes one inside the other", what,
+                  AB_SCOPE_DEPTH_MAX);
+    return ab_scope_enter(task, sort, shield);
+}
+
 /* Leaves the scope that a call entered, and groups inside that it never
  * closed. */
 static void leave(lua_State *L, ab_scope *scope)
 {
-    ab_scope_rewind(ab_task_current(L), scope);
+    ab_scope_rewind(ab_task_current(L), scope->serial);
     ab_scope_leave(scope);
 }
 
@@ -44,7 +53,7 @@ int ab_timeout(lua_State *L)
     ab_await_prepare(L, 2);
     lua_pushcfunction(L, ab_report_handler);
     lua_insert(L, 1);
-    ab_scope *scope = ab_scope_enter(task, AB_SCOPE_PLAIN, 0);
+    ab_scope *scope = enter(L, task, AB_SCOPE_PLAIN, 0, "timeout");
     if (!scope || ab_scope_deadline(scope, ns)) {
         if (scope)
             ab_scope_leave(scope);
@@ -75,7 +84,8 @@ int ab_shield(lua_State *L)
     ab_await_prepare(L, 1);
     lua_pushcfunction(L, ab_report_handler);
     lua_insert(L, 1);
-    lua_KContext ctx = (lua_KContext)ab_scope_enter(task, AB_SCOPE_PLAIN, 1);
+    lua_KContext ctx =
+        (lua_KContext)enter(L, task, AB_SCOPE_PLAIN, 1, "shield");
     if (!ctx)
         return no_memory(L, "shield");
     int nargs = lua_gettop(L) - 2;
@@ -341,7 +351,7 @@ static int make(lua_State *L, ab_scope_sort sort, const char *what)
     lua_pushboolean(L, 0);
     lua_rawseti(L, -2, 1);
     int set_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    g->scope = ab_scope_enter(task, sort, 0);
+    g->scope = enter(L, task, sort, 0, what);
     if (!g->scope) {
         luaL_unref(L, LUA_REGISTRYINDEX, set_ref);
         return no_memory(L, what);

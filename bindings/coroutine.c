@@ -23,7 +23,7 @@ static int is_task(lua_State *co)
 static int close_thread(lua_State *L, lua_State *co)
 {
     ab_box *box = ab_box_of(L);
-    ab_nest nest = {box->nest, L, NULL, AB_NEST_CLOSE};
+    ab_nest nest = {box->nest, L, 0, AB_NEST_CLOSE};
     lua_State *running = box->running;
     box->nest = &nest;
     box->running = co;
@@ -42,8 +42,8 @@ static int resume_k(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     (void)ctx;
     lua_State *co = lua_tothread(L, 1);
-    ab_scope *scope = ab_coro_unpark(L, co);
-    return resume_results(L, ab_coro_resume(L, co, 0, scope));
+    uint64_t serial = ab_coro_unpark(L, co);
+    return resume_results(L, ab_coro_resume(L, co, 0, serial));
 }
 
 static int resume_results(lua_State *L, int n)
@@ -59,7 +59,7 @@ static int resume_results(lua_State *L, int n)
 static int l_resume(lua_State *L)
 {
     lua_State *co = check_co(L);
-    return resume_results(L, ab_coro_resume(L, co, lua_gettop(L) - 1, NULL));
+    return resume_results(L, ab_coro_resume(L, co, lua_gettop(L) - 1, 0));
 }
 
 /* ---- wrap ---- */
@@ -71,8 +71,8 @@ static int wrap_k(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     (void)ctx;
     lua_State *co = lua_tothread(L, lua_upvalueindex(1));
-    ab_scope *scope = ab_coro_unpark(L, co);
-    return wrap_results(L, ab_coro_resume(L, co, 0, scope));
+    uint64_t serial = ab_coro_unpark(L, co);
+    return wrap_results(L, ab_coro_resume(L, co, 0, serial));
 }
 
 /* Raises the error on top of the stack in the caller of a wrapped function. */
@@ -103,7 +103,7 @@ static int wrap_results(lua_State *L, int n)
 static int wrapped(lua_State *L)
 {
     lua_State *co = lua_tothread(L, lua_upvalueindex(1));
-    return wrap_results(L, ab_coro_resume(L, co, lua_gettop(L), NULL));
+    return wrap_results(L, ab_coro_resume(L, co, lua_gettop(L), 0));
 }
 
 static int l_create(lua_State *L)
@@ -130,7 +130,8 @@ static int l_yield(lua_State *L)
         return luaL_error(L, "attempt to yield from outside a coroutine");
     const ab_box *box = ab_box_of(L);
     if (box->current && box->nest && box->running == L &&
-        box->current->scope != box->nest->scope)
+        box->current->scope->owner == box->current &&
+        box->current->scope->serial > box->nest->serial)
         /* The scope would go on outside of the block that entered it. */
         return luaL_error(L, "cannot yield inside of timeout, shield, run or "
                              "group: end the block first");

@@ -33,7 +33,8 @@ typedef struct ab_module {
 typedef struct ab_nest {
     struct ab_nest *outer;
     lua_State *from; /* who resumed */
-    ab_scope *scope; /* the task's innermost scope then */
+    uint64_t serial; /* of the newest scope then: what is newer was entered
+                        inside (a number, since scopes are freed) */
     int blocked;     /* a C function that cannot be suspended lies between;
                         AB_NEST_CLOSE: the one that closes the coroutine */
 } ab_nest;
@@ -58,11 +59,12 @@ struct ab_box {
 
     /* scheduler: sched.c */
     ab_task *ready_first, *ready_last;
-    ab_task *current;   /* the task that runs, or NULL */
-    lua_State *running; /* the innermost coroutine that runs, or NULL */
-    ab_nest *nest;      /* coroutine.resume calls of the running task */
-    ab_scope *root;     /* the outermost scope */
-    uint32_t tasks;     /* living tasks (not futures) */
+    ab_task *current;      /* the task that runs, or NULL */
+    lua_State *running;    /* the innermost coroutine that runs, or NULL */
+    ab_nest *nest;         /* coroutine.resume calls of the running task */
+    ab_scope *root;        /* the outermost scope */
+    uint64_t scope_serial; /* of the newest scope there ever was */
+    uint32_t tasks;        /* living tasks (not futures) */
     uint32_t next_id;
     int tasks_ref;  /* registry: living tasks by slot */
     int spares_ref; /* registry: spare coroutines */

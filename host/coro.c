@@ -2,11 +2,12 @@
 #include "coro.h"
 #include "box.h"
 
-/* On the stack of a coroutine that waits because an inner one does: the scope
- * that the inner one was resumed in, this mark, and the inner one on top. */
+/* On the stack of a coroutine that waits because an inner one does: the serial
+ * of the newest scope when the inner one was resumed, this mark, and the inner
+ * one on top. */
 static const char inner_mark = 0;
 
-int ab_coro_resume(lua_State *L, lua_State *co, int narg, ab_scope *scope)
+int ab_coro_resume(lua_State *L, lua_State *co, int narg, uint64_t serial)
 {
     ab_box *box = ab_box_of(L);
     ab_task *task = box->current;
@@ -23,9 +24,9 @@ int ab_coro_resume(lua_State *L, lua_State *co, int narg, ab_scope *scope)
         return AB_CORO_ERROR;
     }
     lua_xmove(L, co, narg);
-    if (task && !scope)
-        scope = task->scope;
-    ab_nest nest = {box->nest, L, scope,
+    if (!serial)
+        serial = box->scope_serial;
+    ab_nest nest = {box->nest, L, serial,
                     !lua_isyieldable(L) || (box->nest && box->nest->blocked)};
     int nres = 0;
     lua_State *running = box->running;
@@ -35,11 +36,11 @@ int ab_coro_resume(lua_State *L, lua_State *co, int narg, ab_scope *scope)
     box->nest = nest.outer;
     box->running = running;
     if (status == LUA_YIELD && task && task->state != AB_TASK_RUNNING) {
-        lua_pushlightuserdata(L, scope);
+        lua_pushinteger(L, (lua_Integer)serial);
         return AB_CORO_PARKED;
     }
     if (task && status != LUA_YIELD)
-        ab_scope_rewind(task, scope);
+        ab_scope_rewind(task, serial);
     if (status != LUA_OK && status != LUA_YIELD) {
         lua_xmove(co, L, 1);
         return AB_CORO_ERROR;
@@ -63,14 +64,14 @@ int ab_coro_park(lua_State *L, int idx, lua_KFunction k)
     return lua_yieldk(L, 2, 0, k);
 }
 
-ab_scope *ab_coro_unpark(lua_State *L, lua_State *co)
+uint64_t ab_coro_unpark(lua_State *L, lua_State *co)
 {
     ab_co_set(co, 0, AB_CO_PARKED);
     /* A wait of our own leaves its values (the mark) where they were. */
-    ab_scope *scope = lua_touserdata(L, -3);
+    uint64_t serial = (uint64_t)lua_tointeger(L, -3);
     lua_pop(L, 3);
     /* Likewise inside, when co waits for yet another one: its k pops them. */
-    return scope;
+    return serial;
 }
 
 lua_State *ab_coro_inner(lua_State *co)

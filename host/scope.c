@@ -10,6 +10,7 @@ static ab_scope *scope_new(ab_box *box)
         return NULL;
     memset(scope, 0, sizeof *scope);
     scope->box = box;
+    scope->serial = ++box->scope_serial;
     scope->set_ref = LUA_NOREF;
     return scope;
 }
@@ -50,6 +51,11 @@ void ab_scope_close_root(ab_box *box)
     box->root = NULL;
 }
 
+unsigned ab_scope_depth(const ab_task *task)
+{
+    return task->scope->owner == task ? task->scope->depth : 0;
+}
+
 ab_scope *ab_scope_enter(ab_task *task, ab_scope_sort sort, int shield)
 {
     ab_scope *scope = scope_new(ab_task_box(task));
@@ -59,6 +65,7 @@ ab_scope *ab_scope_enter(ab_task *task, ab_scope_sort sort, int shield)
     scope->shield = shield != 0;
     scope->owner = task;
     scope->outer = task->scope;
+    scope->depth = (uint16_t)(ab_scope_depth(task) + 1);
     task->scope = scope;
     if (shield)
         ab_scope_update(task);
@@ -106,16 +113,14 @@ void ab_scope_abandon(ab_task *task)
         scope_drop(task);
 }
 
-void ab_scope_rewind(ab_task *task, const ab_scope *scope)
+void ab_scope_rewind(ab_task *task, uint64_t serial)
 {
-    if (task->scope == scope)
-        return;
-    for (const ab_scope *s = task->scope; s != scope; s = s->outer)
-        if (s->owner != task)
-            return;
-    while (task->scope != scope)
+    int dropped = 0;
+    for (; task->scope->owner == task && task->scope->serial > serial;
+         dropped = 1)
         scope_drop(task);
-    ab_scope_update(task);
+    if (dropped)
+        ab_scope_update(task);
 }
 
 void ab_scope_join(ab_scope *scope) { scope->members++; }

@@ -31,8 +31,10 @@ typedef struct ab_scope {
     uint32_t members;       /* living tasks spawned in it */
     uint32_t timer;         /* number in box->scope_timers, from 1; 0: none */
     uint32_t timer_seq;
-    int set_ref; /* registry: its living members as keys, [1] the first that
-                    failed; LUA_NOREF when it takes no members */
+    uint64_t serial; /* never used twice: what is newer has a greater one */
+    uint16_t depth;  /* of scopes that its owner has entered */
+    int set_ref;     /* registry: its living members as keys, [1] the first that
+                        failed; LUA_NOREF when it takes no members */
     uint8_t sort;
     uint8_t cancelled; /* waits inside raise */
     uint8_t shield;    /* cancellation from outside stops here */
@@ -43,6 +45,11 @@ typedef struct ab_scope {
     uint8_t handled;   /* an object of the script's will leave it; else it goes
                           with the task at the latest */
 } ab_scope;
+
+/* How many scopes the task has entered one inside the other, and how many it
+ * may: every change walks them. */
+unsigned ab_scope_depth(const ab_task *task);
+enum { AB_SCOPE_DEPTH_MAX = 1000 };
 
 /* Makes a scope and enters it as the task's innermost.  NULL: no memory. */
 ab_scope *ab_scope_enter(ab_task *task, ab_scope_sort sort, int shield);
@@ -56,10 +63,9 @@ void ab_scope_close_root(ab_box *box);
  * it once no member is left. */
 void ab_scope_leave(ab_scope *scope);
 
-/* Leaves what the task has entered inside of `scope` and never left (a group
- * that was not closed): the block that entered it has ended.  Nothing when the
- * task is not in `scope`, which is only compared. */
-void ab_scope_rewind(ab_task *task, const ab_scope *scope);
+/* Leaves what the task has entered since the scope with that serial and never
+ * left (a group that was not closed): the block that entered it has ended. */
+void ab_scope_rewind(ab_task *task, uint64_t serial);
 
 /* Cancels after ns; 0 or UV_ENOMEM. */
 int ab_scope_deadline(ab_scope *scope, int64_t ns);
