@@ -92,6 +92,16 @@ int ab_misuse(lua_State *L, const char *format, ...)
     return lua_error(L);
 }
 
+int ab_may_wait(lua_State *L)
+{
+    const ab_box *box = ab_box_of(L);
+    const ab_task *task = box->current;
+    return task && !box->closing && L == box->running &&
+           task->state == AB_TASK_RUNNING && lua_isyieldable(L) &&
+           !(box->nest && box->nest->blocked) &&
+           !(task->flags & AB_TASK_INTERRUPT);
+}
+
 /* ---- durations ---- */
 
 enum { SECONDS_MAX = 1000000000 }; /* 31 years: far within 64 bits of ns */

@@ -13,6 +13,7 @@
 #include "report.h"
 #include "sched.h"
 #include "scope.h"
+#include "signum.h"
 #include "transfer.h"
 #include <lauxlib.h>
 #include <lua.h>
@@ -52,6 +53,10 @@ void ab_check_seconds_misuse(lua_State *L, int arg, const char *name);
  * many of asyncbox's own Lua parts lie between. */
 int ab_misuse(lua_State *L, const char *format, ...);
 
+/* May this function wait, or would ab_task_check raise?  For <close>, which
+ * does what it can without waiting then. */
+int ab_may_wait(lua_State *L);
+
 /* Option tables: reads field `key` of the table at idx on top of the stack and
  * gives its type (LUA_TNIL when absent or when there is no table).  After the
  * last one call ab_options_done with all known names, which raises for an
@@ -72,6 +77,32 @@ lua_Integer ab_option_integer(lua_State *L, int idx, const char *key,
 void ab_lua_part(lua_State *L, const char *name, const char *source,
                  size_t bytes, int nargs, int nresults);
 
+/* ---- streams of bytes, for the bindings that open some (stream.c) ---- */
+
+typedef struct ab_stream ab_stream;
+
+enum { AB_STREAM_READ = 1, AB_STREAM_WRITE = 2 };
+
+/* Pushes a new Stream that is not open yet.  `name` is static ("stdout").  The
+ * pointer is good for as long as the object is. */
+ab_stream *ab_stream_new(lua_State *L, const char *name, unsigned flags);
+/* Opens it over a descriptor (a pipe, not blocking).  0: the stream owns the
+ * descriptor; else a code, and it is still the caller's.  Not in a closing
+ * box. */
+int ab_stream_open_pipe(ab_stream *stream, int fd);
+/* How many bytes may be on their way before write waits. */
+void ab_stream_set_high_water(ab_stream *stream, size_t bytes);
+/* From now on an empty pipe counts as its end, though somebody may still hold
+ * the other side of it. */
+void ab_stream_end_when_idle(ab_stream *stream);
+/* Closes it at once: what is queued is given up, whoever waits gets ECLOSED. */
+void ab_stream_end(ab_stream *stream);
+/* Closes it for the script only: what still comes is read and thrown away, so
+ * that the other side can say its last words, until it ends or ab_stream_end. */
+void ab_stream_discard(ab_stream *stream);
+/* The stream at idx, or NULL when it is something else. */
+ab_stream *ab_stream_test(lua_State *L, int idx);
+
 /* The openers, for modules.c. */
 int ab_open_base(lua_State *L);
 int ab_open_coroutine(lua_State *L);
@@ -80,5 +111,6 @@ int ab_open_async(lua_State *L);
 int ab_open_fs(lua_State *L);
 int ab_open_http(lua_State *L);
 int ab_open_json(lua_State *L);
+int ab_open_process(lua_State *L);
 
 #endif

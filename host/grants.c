@@ -40,7 +40,8 @@ void ab_grants_deinit(ab_grants *grants)
 
 int ab_grant_kind_of(const char *name)
 {
-    static const char *const names[AB_GRANT_KINDS] = {"read", "write", "net"};
+    static const char *const names[AB_GRANT_KINDS] = {"read", "write", "net",
+                                                     "run"};
     for (int kind = 0; kind < AB_GRANT_KINDS; kind++)
         if (strcmp(name, names[kind]) == 0)
             return kind;
@@ -140,6 +141,8 @@ int ab_grants_add(ab_grants *grants, ab_grant_kind kind, const char *text)
             err = UV_EINVAL;
         else if (kind == AB_GRANT_NET)
             err = read_host(rule, scratch);
+        else if (kind == AB_GRANT_RUN)
+            err = ab_grants_program_rule(rule, text);
         else
             err = ab_grants_root(rule, text);
     }

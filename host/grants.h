@@ -3,6 +3,7 @@
  * A trusted box may do everything.  A sandboxed one may do what was granted:
  *   read, write   a folder (and all below) or a file
  *   net           host, host:port, address, network, or *; connecting only
+ *   run           a program, by its path or its name in PATH, or *
  *
  * Files are decided on what is really reached: grants_path.c opens relative to
  * the descriptor of a granted folder.  Sockets are decided twice: on the name
@@ -21,6 +22,7 @@ typedef enum ab_grant_kind {
     AB_GRANT_READ,
     AB_GRANT_WRITE,
     AB_GRANT_NET,
+    AB_GRANT_RUN,
     AB_GRANT_KINDS
 } ab_grant_kind;
 
@@ -29,7 +31,8 @@ typedef struct ab_grant_rule {
     char *text; /* as given: "data", "example.org:443" */
 
     /* read, write */
-    char *path;  /* the real path when the rule was made */
+    char *path;  /* the real path when the rule was made. run: see grants_run.c;
+                    NULL is any */
     char *leaf;  /* NULL: `dir` is the granted folder. Else the granted file (or
                     what was not there yet) is this name in the folder `dir` */
     int dir;     /* descriptor, -1: none */
@@ -128,5 +131,21 @@ int ab_grants_host_allowed(const ab_grants *grants, const char *host, int port);
  * address that goes into connect(2).  Any thread. */
 int ab_grants_address_allowed(const ab_grants *grants, const char *name,
                               const struct sockaddr *addr);
+
+/* ---- run ---- */
+
+/* Finds a program as execvp would, with the PATH of this process: the absolute
+ * path to start it by.  0 or a code (UV_ENOENT, UV_EACCES). */
+int ab_program_find(const char *name, char *out, size_t bytes);
+
+/* May this path, which ab_program_find gave, be started? */
+int ab_grants_program_allowed(const ab_grants *grants, const char *path);
+
+/* Raises EDENIED for a program.  Never returns. */
+int ab_grants_denied_program(lua_State *L, const char *op,
+                             const char *program);
+
+/* For grants.c: fills in a rule of kind run.  0 or a code. */
+int ab_grants_program_rule(ab_grant_rule *rule, const char *text);
 
 #endif

@@ -44,7 +44,8 @@ typedef struct asyncbox asyncbox;
     X(-5007, EHTTP, "HTTP failure")                                            \
     X(-5008, EEXIT, "the script ended the program")                            \
     X(-5009, EBROKEN, "the barrier was broken")                                \
-    X(-5010, ESYNTAX, "syntax error in the script")
+    X(-5010, ESYNTAX, "syntax error in the script")                            \
+    X(-5030, ESTATUS, "the program failed")
 
 enum asyncbox_error {
 #define ASYNCBOX_ERROR_(code, name, text) ASYNCBOX_##name = (code),
@@ -98,8 +99,9 @@ ASYNCBOX_API int asyncbox_new(const asyncbox_config *config, asyncbox **out);
  * fine.  Refused (UV_EBUSY) while the box is running on this thread. */
 ASYNCBOX_API int asyncbox_free(asyncbox *box);
 
-/* Grants: kind is "read" or "write" (rule: a folder or file) or "net" (rule:
- * host, host:port or *).  Before the first step only.  UV_EINVAL: no such
+/* Grants: kind is "read" or "write" (rule: a folder or file), "net" (rule:
+ * host, host:port or *) or "run" (rule: a program's path, its name in PATH, or
+ * *; what it does is not limited any more).  Before the first step only.  UV_EINVAL: no such
  * kind or a rule that cannot be read. */
 ASYNCBOX_API int asyncbox_allow(asyncbox *box, const char *kind,
                                 const char *rule);

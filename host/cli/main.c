@@ -34,6 +34,8 @@ static const char help_run[] =
     "  --allow-read=PATH,...   allow reading these files and folders\n"
     "  --allow-write=PATH,...  allow writing to them\n"
     "  --allow-net=HOST,...    allow connecting to HOST, HOST:PORT, * is any\n"
+    "  --allow-run=PROGRAM,... allow starting these programs, * is any; what\n"
+    "                          they do is not limited any more\n"
     "                          (each --allow option implies --sandbox)\n"
     "  --memory SIZE           the most memory it may use: 64K, 32M, 1G\n"
     "  --virtual-time          sleeps take no time: the clock jumps\n"

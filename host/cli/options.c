@@ -131,6 +131,7 @@ static const long_option long_options[] = {
     {"allow-read", VALUE_INLINE, "--allow-read=PATH[,PATH]", take_allow},
     {"allow-write", VALUE_INLINE, "--allow-write=PATH[,PATH]", take_allow},
     {"allow-net", VALUE_INLINE, "--allow-net=HOST[:PORT][,...]", take_allow},
+    {"allow-run", VALUE_INLINE, "--allow-run=PROGRAM[,PROGRAM]", take_allow},
     {"memory", VALUE_ANY, "--memory SIZE", take_memory},
     {"virtual-time", VALUE_NONE, "--virtual-time", take_virtual_time},
 };

@@ -1,0 +1,194 @@
+-- process.lua - run and pipe: what composes spawn, streams and tasks.
+-- Gets the primitives of process.c and the asyncbox module.
+local core, async = ...
+local start, failure, misuse = core.spawn, core.failure, core.misuse
+local group, timeout, shield, wait = async.group, async.timeout, async.shield, async.wait
+local pcall, error, type, next, select = pcall, error, type, next, select
+local setmetatable, tostring = setmetatable, tostring
+local concat, unpack = table.concat, table.unpack
+
+local process = {}
+
+local MAX_OUTPUT = 64 << 20
+local LINGER = 0.25
+
+-- program, "a", "b", {options} or program, {"a", "b"}, {options}
+local function arguments(what, program, ...)
+  local n = select("#", ...)
+  local first, second = ...
+  if type(program) ~= "string" then
+    misuse(what .. ": the program must be a string, got " .. type(program))
+  end
+  if type(first) == "table" and (n > 1 or first[1] ~= nil or next(first) == nil) then
+    if n > 2 then misuse(what .. ": nothing may follow the options") end
+    for key in next, first do
+      if type(key) ~= "number" then
+        misuse(what .. ": the list of arguments has the key '" .. tostring(key) .. "': options are a table after it")
+      end
+    end
+    return program, first, second
+  end
+  local list = { ... }
+  local options
+  if n > 0 and (type(list[n]) == "table" or list[n] == nil) then
+    options, list[n] = list[n], nil
+    n = n - 1
+  end
+  for i = 1, n do
+    if list[i] == nil then misuse(what .. ": an argument must be a string, got nil") end
+  end
+  return program, list, options
+end
+
+function process.spawn(...)
+  return start("process.spawn", arguments("process.spawn", ...))
+end
+
+-- ---- run and pipe ----
+
+-- The options that spawn is given for one child of many.
+local function options_of(options, stdin, has_input)
+  local mine = {}
+  for _, key in next, { "stdout", "stderr", "cwd", "env", "clear_env", "shell", "group", "grace" } do
+    mine[key] = options[key]
+  end
+  mine.stdin = has_input and "pipe" or stdin or "null"
+  return mine
+end
+
+-- A child that does not want all of its input is no error of ours.
+local function feed(stdin, input)
+  local ok, err = pcall(stdin.write, stdin, input)
+  if ok then ok, err = pcall(stdin.close, stdin) end
+  local code = type(err) == "table" and err.code
+  if not ok and code ~= "EPIPE" and code ~= "ECLOSED" and code ~= "ECONNRESET" then
+    error(err, 0)
+  end
+end
+
+-- Ends all children at once and waits until they are gone, whatever has
+-- happened: their graces bound it.
+local function end_all(children)
+  for i = 1, #children do core.finish(children[i]) end
+  shield(function()
+    for i = 1, #children do
+      local child <close> = children[i] -- closes its streams too
+    end
+  end)
+end
+
+-- Reads all there is of the streams while the children run. Who still holds a
+-- pipe when they have ended has `linger` seconds to say more.
+local function collect(children, input, max, linger)
+  local result = { statuses = {}, signals = {} }
+  local g <close> = group()
+  local readers, streams = {}, {}
+  local function read(stream)
+    if not stream then return end
+    local task = g:spawn(stream.read_all, stream, { max = max })
+    readers[#readers + 1] = task
+    streams[task] = stream
+    return task
+  end
+  local n = #children
+  local out, errs = read(children[n].stdout), {}
+  for i = 1, n do errs[#errs + 1] = read(children[i].stderr) end
+  if input then g:spawn(feed, children[1].stdin, input) end
+  for i = 1, n do
+    result.statuses[i], result.signals[i] = children[i]:wait()
+  end
+  if children[1].stdin then pcall(children[1].stdin.close, children[1].stdin) end
+  local _, late = nil, {}
+  for i = 1, #readers do
+    if not readers[i]:done() then late = readers end
+  end
+  if late[1] then
+    _, late = wait(late, { timeout = linger })
+  end
+  for i = 1, #late do core.end_when_idle(streams[late[i]]) end
+  result.status, result.signal = result.statuses[n], result.signals[n]
+  result.stdout = out and out:await()
+  if errs[1] then
+    for i = 1, #errs do errs[i] = errs[i]:await() end
+    result.stderr = concat(errs)
+  end
+  return result
+end
+
+local function raise_status(what, program, status, signal, result)
+  local text = signal and " was ended by " .. signal or " ended with status " .. status
+  local said = result.stderr and result.stderr:match "[^\n]+"
+  local err = failure("ESTATUS", what, program .. text .. (said and ": " .. said or ""), program)
+  err.status, err.signal, err.stdout, err.stderr = status, signal, result.stdout, result.stderr
+  error(err, 0)
+end
+
+local function check(what, commands, result)
+  local n = #commands
+  for i = 1, n do
+    local status, signal = result.statuses[i], result.signals[i]
+    -- Who writes to one that has heard enough is ended by that.
+    if status ~= 0 and (i == n or signal ~= "SIGPIPE") then
+      raise_status(what, commands[i][1], status, signal, result)
+    end
+  end
+end
+
+local function run_all(what, commands, options)
+  core.check(what)
+  core.options(options, what, "input", "timeout", "max_output", "check", "linger", "stdin", "stdout", "stderr",
+    "cwd", "env", "clear_env", "shell", "group", "grace")
+  options = options or {}
+  local input = options.input
+  if input ~= nil and type(input) ~= "string" and type(input) ~= "table" then
+    misuse(what .. ": option 'input' must be a string or a list, got " .. type(input))
+  end
+  if input and options.stdin then misuse(what .. ": options 'input' and 'stdin' exclude each other") end
+  local max = core.integer(options, "max_output", MAX_OUTPUT)
+  local linger = core.seconds(options, "linger", LINGER)
+  local seconds = core.seconds(options, "timeout")
+  local must = core.boolean(options, "check")
+  local children = {}
+  local _ <close> = setmetatable(children, { __close = end_all })
+  for i = 1, #commands do
+    local mine = options_of(options, i == 1 and options.stdin or nil, i == 1 and input ~= nil)
+    children[i] = start(what, commands[i][1], commands[i][2], mine, children[i - 1], i < #commands)
+  end
+  local result
+  if seconds then
+    local ok, err = pcall(timeout, seconds, collect, children, input, max, linger)
+    if not ok and type(err) == "table" and err.code == "ETIMEDOUT" then
+      error(failure("ETIMEDOUT", what, err.message, commands[1][1]), 0)
+    end
+    if not ok then error(err, 0) end
+    result = err
+  else
+    result = collect(children, input, max, linger)
+  end
+  if must then check(what, commands, result) end
+  return result
+end
+
+function process.run(...)
+  local program, list, options = arguments("process.run", ...)
+  local result = run_all("process.run", { { program, list } }, options)
+  result.statuses, result.signals = nil, nil
+  return result
+end
+
+function process.pipe(list, options)
+  if type(list) ~= "table" or #list == 0 then
+    misuse "process.pipe: a list of commands expected: { {\"ls\"}, {\"sort\", \"-r\"} }"
+  end
+  local commands = {}
+  for i = 1, #list do
+    local command = list[i]
+    if type(command) ~= "table" or type(command[1]) ~= "string" then
+      misuse("process.pipe: command " .. i .. " must be a list that begins with a program")
+    end
+    commands[i] = { command[1], { unpack(command, 2) } }
+  end
+  return run_all("process.pipe", commands, options)
+end
+
+return process

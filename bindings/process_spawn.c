@@ -1,0 +1,360 @@
+/* process_spawn.c - from arguments and options to a running child. */
+#include "process.h"
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+extern char **environ;
+
+#define GRACE_NS ((int64_t)2 * 1000000000)
+enum { HIGH_WATER = 64 << 10 };
+
+/* The arguments of core.spawn on the stack, and what is put above them. */
+enum { WHAT = 1, PROGRAM, ARGS, OPTIONS, FROM, LINK, KEEP, OBJECT };
+
+typedef enum stdio {
+    STDIO_PIPE,
+    STDIO_NULL,
+    STDIO_INHERIT,
+    STDIO_STDOUT, /* stderr: where stdout goes */
+    STDIO_LINK    /* the other end is another child's */
+} stdio;
+
+typedef struct spawn_plan {
+    const char *what;
+    const char *cwd; /* NULL: the current one */
+    int shell, clear_env;
+    stdio stdio[3];
+    int child_fds[3]; /* what the child gets; -1: none */
+    int ours[3];      /* descriptors of ours that are closed once it runs */
+    ab_stream *streams[3];
+    char **argv, **env;
+    uv_stdio_container_t containers[3];
+    char path[PATH_MAX];
+} spawn_plan;
+
+static const char *const stdio_keys[] = {"stdin", "stdout", "stderr"};
+
+/* ---- options ---- */
+
+static const char *check_text(lua_State *L, int idx, const char *what,
+                              const char *name)
+{
+    size_t len;
+    int type = lua_type(L, idx);
+    if (type != LUA_TSTRING && type != LUA_TNUMBER)
+        ab_misuse(L, "%s: %s must be a string, got %s", what, name,
+                  luaL_typename(L, idx));
+    const char *text = lua_tolstring(L, idx, &len);
+    if (strlen(text) != len)
+        ab_misuse(L, "%s: %s must not hold a zero byte", what, name);
+    return text;
+}
+
+static stdio check_stdio(lua_State *L, const spawn_plan *plan, int i)
+{
+    static const char *const names[] = {"pipe", "null", "inherit", "stdout"};
+    stdio found = STDIO_LINK;
+    if (lua_isnoneornil(L, OPTIONS) ||
+        lua_getfield(L, OPTIONS, stdio_keys[i]) == LUA_TNIL)
+        return STDIO_PIPE;
+    const char *value = check_text(L, -1, plan->what, stdio_keys[i]);
+    for (int k = STDIO_PIPE; k <= (i == 2 ? STDIO_STDOUT : STDIO_INHERIT); k++)
+        if (strcmp(value, names[k]) == 0)
+            found = (stdio)k;
+    if (found == STDIO_LINK)
+        ab_misuse(L,
+                  "%s: option '%s' must be 'pipe', 'null'%s 'inherit'%s, got "
+                  "'%s'",
+                  plan->what, stdio_keys[i], i == 2 ? "," : " or",
+                  i == 2 ? " or 'stdout'" : "", value);
+    /* Of a sandbox nothing but print reaches the host's own streams. */
+    if (found == STDIO_INHERIT && ab_box_of(L)->sandbox)
+        ab_grants_deny(L, plan->what, "stream", stdio_keys[i],
+                       "a sandbox has no standard streams to inherit");
+    lua_pop(L, 1);
+    return found;
+}
+
+static void read_options(lua_State *L, spawn_plan *plan, ab_process *p)
+{
+    static const char *const known[] = {
+        "stdin", "stdout", "stderr", "cwd",        "env", "clear_env",
+        "shell", "group",  "grace",  "high_water", NULL};
+    ab_options_check(L, OPTIONS, plan->what, known);
+    for (int i = 0; i < 3; i++)
+        plan->stdio[i] = check_stdio(L, plan, i);
+    if (!lua_isnoneornil(L, OPTIONS)) {
+        if (lua_getfield(L, OPTIONS, "cwd") != LUA_TNIL) {
+            plan->cwd = check_text(L, -1, plan->what, "cwd");
+            lua_pushvalue(L, -1);
+            lua_rawsetp(L, KEEP, &plan->cwd);
+        }
+        lua_pop(L, 1);
+    }
+    plan->shell = ab_option_boolean(L, OPTIONS, "shell", 0);
+    plan->clear_env = ab_option_boolean(L, OPTIONS, "clear_env", 0);
+    p->group = ab_option_boolean(L, OPTIONS, "group", plan->shell) ? 1 : 0;
+    p->grace_ns = ab_option_seconds(L, OPTIONS, "grace", GRACE_NS);
+    if (plan->cwd)
+        ab_grants_check_path(L, AB_GRANT_READ, plan->what, plan->cwd);
+}
+
+/* ---- program, arguments, environment ---- */
+
+/* Room for n pointers and a NULL, which lives as long as KEEP. */
+static char **pointers(lua_State *L, size_t n)
+{
+    char **list = lua_newuserdatauv(L, (n + 1) * sizeof *list, 0);
+    memset(list, 0, (n + 1) * sizeof *list);
+    lua_rawseti(L, KEEP, (lua_Integer)lua_rawlen(L, KEEP) + 1);
+    return list;
+}
+
+/* Keeps the string on top of the stack (popped). */
+static char *keep(lua_State *L)
+{
+    char *text = (char *)lua_tostring(L, -1);
+    lua_rawseti(L, KEEP, (lua_Integer)lua_rawlen(L, KEEP) + 1);
+    return text;
+}
+
+static void make_argv(lua_State *L, spawn_plan *plan)
+{
+    size_t n = lua_rawlen(L, ARGS), at = 0;
+    check_text(L, PROGRAM, plan->what, "the program");
+    plan->argv = pointers(L, n + 4);
+    if (plan->shell) {
+        plan->argv[at++] = (char *)"sh";
+        plan->argv[at++] = (char *)"-c";
+    }
+    lua_pushvalue(L, PROGRAM);
+    plan->argv[at++] = keep(L);
+    if (plan->shell && n)
+        plan->argv[at++] = (char *)"sh"; /* $0 */
+    for (size_t i = 1; i <= n; i++) {
+        lua_rawgeti(L, ARGS, (lua_Integer)i);
+        check_text(L, -1, plan->what, "an argument");
+        plan->argv[at++] = keep(L);
+    }
+}
+
+/* Is this "NAME=value" entry set anew, or taken out, by the table at idx? */
+static int is_overridden(lua_State *L, int idx, const char *entry)
+{
+    lua_pushlstring(L, entry, strcspn(entry, "="));
+    int found = lua_rawget(L, idx) != LUA_TNIL;
+    lua_pop(L, 1);
+    return found;
+}
+
+static int is_loader_name(const char *name)
+{
+    return strncmp(name, "LD_", 3) == 0 || strncmp(name, "DYLD_", 5) == 0;
+}
+
+/* On top of the stack: name, value. Adds "name=value" unless value is false. */
+static void add_variable(lua_State *L, spawn_plan *plan, size_t *at)
+{
+    const char *name = lua_type(L, -2) == LUA_TSTRING
+                           ? check_text(L, -2, plan->what, "a name in env")
+                           : "";
+    if (!*name || strchr(name, '='))
+        ab_misuse(L, "%s: env: names must be strings without '='", plan->what);
+    if (lua_isboolean(L, -1) && !lua_toboolean(L, -1))
+        return;
+    const char *value = check_text(L, -1, plan->what, "a value in env");
+    /* Would load code into a program that was granted. */
+    if (ab_box_of(L)->sandbox && is_loader_name(name))
+        ab_grants_deny(L, plan->what, "name", name,
+                       "a sandbox may not set what the loader reads");
+    lua_pushfstring(L, "%s=%s", name, value);
+    plan->env[(*at)++] = keep(L);
+}
+
+static void make_env(lua_State *L, spawn_plan *plan)
+{
+    int given = !lua_isnoneornil(L, OPTIONS) &&
+                lua_getfield(L, OPTIONS, "env") != LUA_TNIL;
+    int empty = plan->clear_env || ab_box_of(L)->sandbox;
+    size_t n = 0, at = 0;
+    if (!given && !empty)
+        return; /* as it is */
+    if (!given)
+        lua_newtable(L);
+    if (!lua_istable(L, -1))
+        ab_misuse(L, "%s: option 'env' must be a table, got %s", plan->what,
+                  luaL_typename(L, -1));
+    int idx = lua_absindex(L, -1);
+    for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1))
+        n++;
+    for (char **e = environ; !empty && e && *e; e++)
+        n++;
+    plan->env = pointers(L, n);
+    for (char **e = environ; !empty && e && *e; e++)
+        if (!is_overridden(L, idx, *e))
+            plan->env[at++] = *e;
+    for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1))
+        add_variable(L, plan, &at);
+}
+
+/* Why it could not start: the folder or the program. */
+static int fail(lua_State *L, const spawn_plan *plan, int code)
+{
+    struct stat st;
+    if (plan->cwd && (stat(plan->cwd, &st) < 0 || !S_ISDIR(st.st_mode)))
+        return ab_error_path(L, code, plan->what, plan->cwd);
+    return ab_error_raise(
+        L, code,
+        &(ab_detail){plan->what, NULL, "path",
+                     plan->shell ? "/bin/sh" : lua_tostring(L, PROGRAM)});
+}
+
+static void find_program(lua_State *L, spawn_plan *plan)
+{
+    const ab_grants *grants = &ab_box_of(L)->grants;
+    const char *name = plan->shell ? "/bin/sh" : plan->argv[0];
+    /* With a cwd a relative path belongs to that folder. */
+    if (grants->trusted && strchr(name, '/') && strlen(name) < PATH_MAX) {
+        memcpy(plan->path, name, strlen(name) + 1);
+        return;
+    }
+    int err = ab_program_find(name, plan->path, sizeof plan->path);
+    if (!grants->trusted &&
+        (err || !ab_grants_program_allowed(grants, plan->path)))
+        ab_grants_denied_program(L, plan->what, name);
+    if (err)
+        fail(L, plan, err);
+}
+
+/* ---- descriptors: nothing raises from here on ---- */
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* A pipe between the child's descriptor i and a stream of ours, or (last but
+ * one in a pipeline) the next child.  Real pipes and not socket pairs: a child
+ * may open /dev/stdout. */
+static int open_pipe(spawn_plan *plan, ab_process *p, int i)
+{
+    uv_file fds[2];
+    int in = i == 0, stream = plan->stdio[i] == STDIO_PIPE;
+    int err = uv_pipe(fds, in || !stream ? 0 : UV_NONBLOCK_PIPE,
+                      in ? UV_NONBLOCK_PIPE : 0);
+    if (err)
+        return err;
+    plan->child_fds[i] = plan->ours[i] = fds[in ? 0 : 1];
+    int mine = fds[in ? 1 : 0];
+    if (!stream) {
+        p->link = mine;
+        return 0;
+    }
+    err = ab_stream_open_pipe(plan->streams[i], mine);
+    if (err)
+        close(mine);
+    return err;
+}
+
+static int open_stdio(spawn_plan *plan, ab_process *p, ab_process *from)
+{
+    for (int i = 0; i < 3; i++) {
+        uv_stdio_container_t *c = &plan->containers[i];
+        int err = 0;
+        c->flags = UV_INHERIT_FD;
+        if (i == 0 && plan->stdio[0] == STDIO_LINK) {
+            plan->child_fds[0] = plan->ours[0] = from->link;
+            from->link = -1;
+        } else if (plan->stdio[i] == STDIO_PIPE ||
+                   plan->stdio[i] == STDIO_LINK) {
+            err = open_pipe(plan, p, i);
+        } else if (plan->stdio[i] == STDIO_INHERIT) {
+            plan->child_fds[i] = i;
+        } else if (plan->stdio[i] == STDIO_STDOUT) {
+            plan->child_fds[i] = plan->child_fds[1];
+        }
+        if (err)
+            return err;
+        c->data.fd = plan->child_fds[i];
+        if (plan->child_fds[i] < 0)
+            c->flags = UV_IGNORE; /* libuv opens /dev/null */
+    }
+    return 0;
+}
+
+static int start(spawn_plan *plan, ab_process *p, ab_process *from)
+{
+    uv_process_options_t options = {
+        .file = plan->path,
+        .args = plan->argv,
+        .env = plan->env,
+        .cwd = plan->cwd,
+        .flags = p->group ? UV_PROCESS_DETACHED : 0,
+        .stdio_count = 3,
+        .stdio = plan->containers,
+    };
+    int err = open_stdio(plan, p, from);
+    if (!err)
+        err = ab_process_start(p, &options);
+    for (int i = 0; i < 3; i++)
+        close_fd(&plan->ours[i]);
+    if (!err)
+        return 0;
+    ab_process_close_link(p);
+    for (int i = 0; i < 3; i++)
+        if (plan->streams[i])
+            ab_stream_end(plan->streams[i]);
+    return err;
+}
+
+/* ---- core.spawn ---- */
+
+static void make_streams(lua_State *L, spawn_plan *plan)
+{
+    size_t high_water = (size_t)ab_option_integer(L, OPTIONS, "high_water",
+                                                  HIGH_WATER, 0, INT_MAX);
+    for (int i = 0; i < 3; i++) {
+        if (plan->stdio[i] != STDIO_PIPE)
+            continue;
+        plan->streams[i] = ab_stream_new(
+            L, stdio_keys[i], i == 0 ? AB_STREAM_WRITE : AB_STREAM_READ);
+        ab_stream_set_high_water(plan->streams[i], high_water);
+        lua_setiuservalue(L, OBJECT, i + 1);
+    }
+}
+
+int ab_process_spawn(lua_State *L)
+{
+    spawn_plan plan = {.child_fds = {-1, -1, -1}, .ours = {-1, -1, -1}};
+    lua_settop(L, LINK);
+    luaL_checktype(L, ARGS, LUA_TTABLE);
+    lua_newtable(L); /* KEEP */
+    plan.what = luaL_checkstring(L, WHAT);
+    /* What is made while lua_close runs finalizers is never collected. */
+    if (ab_box_of(L)->closing)
+        return ab_error_raise(
+            L, ASYNCBOX_ECLOSED,
+            &(ab_detail){plan.what, "the box is closing", 0, 0});
+    ab_process *p = ab_process_new(L); /* OBJECT */
+    ab_process **from = ab_object_test(L, FROM, &ab_process_class);
+    read_options(L, &plan, p);
+    make_argv(L, &plan);
+    find_program(L, &plan);
+    make_env(L, &plan);
+    if (from)
+        plan.stdio[0] = STDIO_LINK;
+    if (lua_toboolean(L, LINK))
+        plan.stdio[1] = STDIO_LINK;
+    lua_settop(L, OBJECT);
+    make_streams(L, &plan);
+    int err = start(&plan, p, from ? *from : NULL);
+    if (err)
+        return fail(L, &plan, err);
+    lua_settop(L, OBJECT);
+    return 1;
+}

@@ -1,0 +1,81 @@
+/* stream.h - what the parts of the stream type share; nobody else includes it
+ * (other bindings make streams through binding.h).
+ *
+ *   stream.c        their life: made, opened, closed; the class
+ *   stream_read.c   the read buffer, and the methods that take from it
+ *   stream_write.c  write, and what waits until the other side has taken it
+ *
+ * A stream is C memory of the box with a libuv handle in it.  The Lua object is
+ * one pointer to it and may be collected at any moment. */
+#ifndef AB_STREAM_H
+#define AB_STREAM_H
+
+#include "binding.h"
+#include <uv.h>
+
+struct ab_stream {
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_pipe_t pipe;
+    } uv;
+    ab_box *box;
+    ab_closer closer;
+    int refs;                /* the Lua object, the open handle, each op */
+    unsigned flags;          /* AB_STREAM_READ, AB_STREAM_WRITE */
+    const char *name;        /* static: "stdout", in errors and tostring */
+    unsigned open : 1;       /* the handle is initialised and not yet gone */
+    unsigned closing : 1;    /* uv_close was called */
+    unsigned closed : 1;     /* for the script: nothing works any more */
+    unsigned reading : 1;    /* uv_read_start */
+    unsigned ended : 1;      /* the other side has said all */
+    unsigned idling : 1;     /* an empty pipe counts as ended */
+    unsigned discarding : 1; /* closed, but what comes is thrown away */
+    int read_error, write_error; /* stays: every later call raises it */
+    ab_op *reader, *writer;      /* at most one each, until pushed */
+    char *in; /* read buffer: in[in_pos .. in_len) is unread */
+    size_t in_cap, in_pos, in_len;
+    size_t queued;     /* bytes handed to libuv that it has not got rid of */
+    size_t high_water; /* write waits when more than this is queued */
+};
+
+extern const ab_class ab_stream_class; /* its object: one ab_stream pointer */
+
+/* In a method: the stream of argument 1. */
+ab_stream *ab_stream_self(lua_State *L);
+/* Raises an error object that names the stream. */
+int ab_stream_fail(lua_State *L, const ab_stream *s, int code, const char *op,
+                   const char *message);
+/* Steps 1 and 2: may it wait, is it open, does it go this way (`flag`), is
+ * nobody else at it? */
+ab_stream *ab_stream_enter(lua_State *L, const char *op, unsigned flag);
+void ab_stream_unref(ab_stream *s);
+/* Lets libuv fill the read buffer from now on: 0 or a code. */
+int ab_stream_start_reading(ab_stream *s);
+/* Frees the read buffer. */
+void ab_stream_free_buffer(ab_stream *s);
+
+/* The op of everything that waits for room. */
+typedef struct ab_stream_wait {
+    ab_op op;
+    ab_stream *stream;
+    size_t until; /* waits until no more than this is queued */
+} ab_stream_wait;
+
+int ab_stream_wait_push(lua_State *L, ab_op *op);
+void ab_stream_wait_cancel(ab_op *op);
+void ab_stream_wait_drop(ab_op *op);
+/* Waits until at most `until` bytes are queued, then goes on with k. */
+int ab_stream_wait_room(lua_State *L, ab_stream *s, const ab_op_type *type,
+                        size_t until, lua_KContext ctx, lua_KFunction k);
+
+int ab_stream_l_write(lua_State *L);
+int ab_stream_l_read(lua_State *L);
+int ab_stream_l_read_exactly(lua_State *L);
+int ab_stream_l_read_until(lua_State *L);
+int ab_stream_l_read_line(lua_State *L);
+int ab_stream_l_read_all(lua_State *L);
+int ab_stream_l_chunks(lua_State *L);
+int ab_stream_l_lines(lua_State *L);
+
+#endif

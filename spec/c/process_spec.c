@@ -1,0 +1,197 @@
+/* process_spec.c - children and the life of a box: closed at every moment with
+ * children, streams and pipelines pending, and memory refused at every
+ * allocation.  Nothing may be left: no op, no descriptor, no byte, no child. */
+#include "check.h"
+#include <dirent.h>
+#include <errno.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static int count_fds(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir)
+        return 0;
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
+static void pause_us(long us)
+{
+    nanosleep(&(struct timespec){0, us * 1000}, NULL);
+}
+
+static asyncbox *make_box(counter *c, const char *code, int sandbox)
+{
+    asyncbox *box = NULL;
+    asyncbox_config config = check_config(c);
+    config.sandbox = sandbox;
+    config.virtual_time = 0;
+    if (asyncbox_new(&config, &box) < 0)
+        return NULL;
+    if (check_spawn(box, code) < 0) {
+        asyncbox_free(box);
+        return NULL;
+    }
+    return box;
+}
+
+/* No child at all, dead or alive. */
+static void check_no_child(void)
+{
+    CHECK(waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD);
+}
+
+/* ---- closed while pending ---- */
+
+static const char everything[] =
+    "local async = require 'asyncbox'\n"
+    "local process, spawn = async.process, async.spawn\n"
+    "spawn(process.run, 'sleep', '100')\n"
+    "spawn(process.run, 'cat', {input = ('x'):rep(1000000)})\n"
+    "spawn(process.pipe, {{'yes'}, {'cat'}, {'sleep', '100'}})\n"
+    "spawn(function()\n"
+    "  local p <close> = process.spawn('sleep', '100')\n"
+    "  spawn(p.wait, p)\n"
+    "  spawn(p.stdout.read, p.stdout)\n"
+    "  spawn(p.stderr.read_line, p.stderr)\n"
+    "  p.stdin:write(('y'):rep(1000000))\n"
+    "end)\n"
+    "spawn(function()\n"
+    "  local p = process.spawn('cat')\n"
+    "  p.stdin:write(('y'):rep(120000))\n"
+    "  spawn(p.stdout.read_all, p.stdout)\n"
+    "  p.stdin:close()\n"
+    "end)\n"
+    "spawn(function()\n"
+    "  local p = process.spawn('yes', {grace = 0.01})\n"
+    "  for line in p.stdout:lines() do if line ~= 'y' then break end end\n"
+    "end)\n"
+    "spawn(function()\n"
+    "  local p = process.spawn('sh', '-c', 'trap \"\" TERM; sleep 100', "
+    "{grace = 0.02, group = true})\n"
+    "  async.sleep(0.005)\n"
+    "  p:stop()\n"
+    "end)\n"
+    "for i = 1, 3 do async.sleep(0.003) collectgarbage() end\n"
+    "async.sleep(10)\n";
+
+static void close_after(int turns, long us)
+{
+    counter c = {0};
+    int fds = count_fds();
+    snprintf(check_context, sizeof check_context, "%d turns of %ld us", turns,
+             us);
+    asyncbox *box = make_box(&c, everything, 0);
+    if (!CHECK(box != NULL))
+        return;
+    for (int i = 0; i < turns; i++) {
+        asyncbox_step(box, 0);
+        pause_us(us);
+    }
+    CHECK_EQUAL(asyncbox_free(box), 0);
+    counter_check(&c);
+    CHECK_EQUAL(count_fds(), fds);
+    check_no_child();
+    *check_context = '\0';
+}
+
+static void closed_at_every_moment(void)
+{
+    for (int turns = 0; turns < 12; turns++)
+        close_after(turns, turns % 3 * 100);
+    for (int i = 1; i < 8; i++)
+        close_after(4 * i, 300L * i);
+}
+
+/* What is made while the box closes must not keep it. */
+static void made_while_closing(void)
+{
+    static const char code[] =
+        "local async = require 'asyncbox'\n"
+        "local process = async.process\n"
+        "keep = setmetatable({}, {__gc = function()\n"
+        "  pcall(process.spawn, 'sleep', '100')\n"
+        "end})\n"
+        "local _ <close> = setmetatable({}, {__close = function()\n"
+        "  pcall(process.spawn, 'sleep', '100')\n"
+        "  pcall(process.run, 'true')\n"
+        "end})\n"
+        "async.sleep(10)\n";
+    counter c = {0};
+    asyncbox *box = make_box(&c, code, 0);
+    if (!CHECK(box != NULL))
+        return;
+    asyncbox_step(box, 0);
+    CHECK_EQUAL(asyncbox_free(box), 0);
+    counter_check(&c);
+    check_no_child();
+}
+
+/* ---- memory refused ---- */
+
+static const char small[] =
+    "local async = require 'asyncbox'\n"
+    "local process = async.process\n"
+    "pcall(process.run, 'cat', {input = ('x'):rep(100000), env = {A = 1}})\n"
+    "pcall(process.pipe, {{'echo', 'x'}, {'cat'}}, {timeout = 5})\n"
+    "pcall(function()\n"
+    "  local p <close> = process.spawn('cat', {grace = 0})\n"
+    "  p.stdin:write({'one\\n', 2, ('y'):rep(200000)})\n"
+    "  p.stdout:read_line() p.stdout:read_until('y', {max = 10})\n"
+    "  p.stdout:read_exactly(10) p.stdin:close() p.stdout:read_all()\n"
+    "  p:wait()\n"
+    "end)\n"
+    "pcall(process.spawn, 'no-such-program')\n";
+
+static void refused_at_every_allocation(size_t stride)
+{
+    int fds = count_fds();
+    size_t n = 1;
+    for (;; n += stride) {
+        counter c = {.fail_at = n};
+        snprintf(check_context, sizeof check_context, "allocation %zu", n);
+        asyncbox *box = make_box(&c, small, 0);
+        if (box) {
+            asyncbox_run(box);
+            CHECK_EQUAL(asyncbox_free(box), 0);
+        }
+        counter_check(&c);
+        CHECK_EQUAL(count_fds(), fds);
+        check_no_child();
+        if (c.calls < n)
+            break;
+    }
+    *check_context = '\0';
+    CHECK(n > 500);
+}
+
+static void allowed_by_the_host(void)
+{
+    static const char code[] =
+        "local process = require 'asyncbox.process'\n"
+        "assert(process.run('echo', 'x').stdout == 'x\\n')\n"
+        "local ok, err = pcall(process.run, 'ls')\n"
+        "assert(not ok and err.code == 'EDENIED', tostring(err))\n";
+    asyncbox *box = make_box(NULL, code, 1);
+    if (!CHECK(box != NULL))
+        return;
+    CHECK_EQUAL(asyncbox_allow(box, "run", "echo"), 0);
+    CHECK(asyncbox_allow(box, "run", "no-such-program") < 0);
+    CHECK_EQUAL(asyncbox_run(box), 0);
+    asyncbox_free(box);
+    check_no_child();
+}
+
+int main(void)
+{
+    allowed_by_the_host();
+    made_while_closing();
+    closed_at_every_moment();
+    refused_at_every_allocation(1 + sizeof(void *) / 8 * 6);
+    return check_done("process_spec");
+}

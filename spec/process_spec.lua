@@ -1,0 +1,549 @@
+-- processes: run, spawn and pipe with real programs, and what is left of them.
+
+local async = require "asyncbox"
+local process = require "asyncbox.process"
+local children = require "spec.support.children"
+local clean = require "spec.support.clean"
+local cli = require "spec.support.cli"
+local run, spawn, pipe = process.run, process.spawn, process.pipe
+local sleep = async.sleep
+
+local function failure(f, ...)
+  local ok, err = pcall(f, ...)
+  assert.is_false(ok, "no error was raised")
+  return err
+end
+
+local function code_of(f, ...)
+  return failure(f, ...).code
+end
+
+local function is_alive(pid)
+  local file = io.open("/proc/" .. pid .. "/stat")
+  if not file then return false end
+  local text = file:read "a"
+  file:close()
+  return not text:match "^%d+ %(.*%) Z"
+end
+
+local function gone(pid)
+  for _ = 1, 100 do
+    if not is_alive(pid) then return true end
+    sleep(0.01)
+  end
+  return false
+end
+
+-- What a script prints that runs with these options of the program.
+local function sandboxed(flags, code)
+  local args = { "run" }
+  for _, flag in ipairs(flags) do args[#args + 1] = flag end
+  args[#args + 1] = "-e"
+  args[#args + 1] = "local async = require 'asyncbox' local process = async.process " .. code
+  local r = cli.run(args)
+  assert.are.equal("", r.stderr)
+  return (r.stdout:gsub("\n$", ""))
+end
+
+describe("process", function()
+  setup(children.warm_up)
+  before_each(clean.start)
+  after_each(function()
+    children.check()
+    clean.check()
+  end)
+
+  describe("run", function()
+    it("gives the status and all that was written", function()
+      local r = run("sh", "-c", "echo out; echo err >&2; exit 3")
+      assert.are.same({ status = 3, stdout = "out\n", stderr = "err\n" }, r)
+    end)
+
+    it("takes arguments one by one, as a list, or none", function()
+      assert.are.equal("a b\n", run("echo", "a", "b").stdout)
+      assert.are.equal("a 1\n", run("echo", { "a", 1 }).stdout)
+      assert.are.equal("\n", run("echo").stdout)
+      assert.are.equal("/\n", run("pwd", { cwd = "/" }).stdout)
+      assert.are.equal("/\n", run("pwd", {}, { cwd = "/" }).stdout)
+      assert.are.equal("a\n", run("echo", "a", nil).stdout)
+    end)
+
+    it("starts no shell", function()
+      assert.are.equal("$HOME; *\n", run("echo", "$HOME; *").stdout)
+    end)
+
+    it("starts one when asked to, with arguments as $1 and so on", function()
+      assert.are.equal("3\n", run("echo $((1+2))", { shell = true }).stdout)
+      assert.are.equal("a b|c\n", run("echo \"$1|$2\"", "a b", "c", { shell = true }).stdout)
+    end)
+
+    it("feeds input", function()
+      assert.are.equal("a\nb\n", run("sort", { input = "b\na\n" }).stdout)
+      assert.are.equal("1a\n", run("cat", { input = { 1, "a\n" } }).stdout)
+      assert.are.equal("", run("cat").stdout)
+    end)
+
+    it("feeds and reads much at the same time", function()
+      local text = ("0123456789abcde\n"):rep(200000)
+      assert.is_true(run("cat", { input = text }).stdout == text)
+    end)
+
+    it("runs many beside each other", function()
+      local got = async.map({ 1, 2, 3, 4, 5, 6, 7, 8 }, function(n)
+        return run("sh", "-c", "sleep 0.02; echo " .. n).stdout
+      end)
+      assert.are.equal("1\n2\n3\n4\n5\n6\n7\n8\n", table.concat(got))
+    end)
+
+    it("gives the signal that ended it, and 128 + its number", function()
+      local r = run("sh", "-c", "kill -KILL $$")
+      assert.are.equal(137, r.status)
+      assert.are.equal("SIGKILL", r.signal)
+    end)
+
+    it("raises what starting failed with, and names the program or the folder", function()
+      assert.are.equal("process.run: no such file or directory: no-such-program (ENOENT)",
+        tostring(failure(run, "no-such-program")))
+      assert.are.equal("ENOENT", code_of(run, "/no/such"))
+      assert.are.equal("EACCES", code_of(run, "/etc/passwd"))
+      local err = failure(run, "true", { cwd = "/no/such" })
+      assert.are.equal("ENOENT", err.code)
+      assert.are.equal("/no/such", err.path)
+    end)
+
+    it("with check raises when the program fails", function()
+      local err = failure(run, "sh", "-c", "echo x; echo why >&2; echo more >&2; exit 4", { check = true })
+      assert.are.equal("process.run: sh ended with status 4: why (ESTATUS)", tostring(err))
+      assert.are.equal(4, err.status)
+      assert.are.equal("x\n", err.stdout)
+      assert.are.equal("why\nmore\n", err.stderr)
+      err = failure(run, "sh", "-c", "kill -TERM $$", { check = true })
+      assert.are.equal("process.run: sh was ended by SIGTERM (ESTATUS)", tostring(err))
+      assert.are.equal(0, run("true", { check = true }).status)
+    end)
+
+    it("ends the program when its time is over", function()
+      local err = failure(run, "sleep", "100", { timeout = 0.05 })
+      assert.are.equal("process.run: timed out after 0.05 s (ETIMEDOUT)", tostring(err))
+    end)
+
+    it("ends the program when it writes too much", function()
+      assert.are.equal("ELIMIT", code_of(run, "yes", { max_output = 100000 }))
+      assert.are.equal("ELIMIT", code_of(run, "sh", "-c", "yes >&2", { max_output = 100000 }))
+      assert.are.equal(100000, #run("head", "-c", "100000", "/dev/zero", { max_output = 100000 }).stdout)
+    end)
+
+    it("ends the program when it is cancelled", function()
+      local pid
+      local task = async.spawn(function()
+        local p = spawn("true")
+        p:wait()
+        pid = p.pid
+        run("exec sleep 100", { shell = true })
+      end)
+      sleep(0.1)
+      task:cancel()
+      assert.are.equal("ECANCELED", code_of(task.await, task))
+      assert.is_number(pid)
+    end)
+
+    it("ends one that ignores SIGTERM for sure, after the grace", function()
+      local began = async.now()
+      local err = failure(run, "trap '' TERM; while :; do sleep 0.01; done",
+        { shell = true, timeout = 0.1, grace = 0.1 })
+      assert.are.equal("ETIMEDOUT", err.code)
+      assert.is_true(async.now() - began < 2)
+    end)
+
+    it("lets the program clean up", function()
+      local path = os.tmpname()
+      failure(run, "trap 'echo clean > " .. path .. "; exit' TERM; while :; do sleep 0.01; done",
+        { shell = true, timeout = 0.1 })
+      local file <close> = assert(io.open(path))
+      assert.are.equal("clean", file:read "l")
+      os.remove(path)
+    end)
+
+    it("does not mind a program that closes its input early", function()
+      local r = run("head", "-c", "1", { input = ("x"):rep(1000000) })
+      assert.are.same({ status = 0, stdout = "x", stderr = "" }, r)
+      assert.are.equal(0, run("sh", "-c", "exec <&-; sleep 0.05", { input = ("x"):rep(1000000) }).status)
+    end)
+
+    it("does not wait for a grandchild that holds the pipes", function()
+      local began = async.now()
+      local r = run("sh", "-c", "echo hi; sleep 7 & echo $!")
+      assert.is_true(async.now() - began < 5)
+      local pid = r.stdout:match "^hi\n(%d+)\n$"
+      assert.is_truthy(pid, r.stdout)
+      os.execute("kill " .. pid)
+    end)
+
+    it("hears what a grandchild says within `linger`", function()
+      local r = run("sh", "-c", "(sleep 0.05; echo late) & echo hi", { linger = 5 })
+      assert.are.equal("hi\nlate\n", r.stdout)
+      r = run("sh", "-c", "(sleep 0.2; echo late) & echo hi", { linger = 0 })
+      assert.are.equal("hi\n", r.stdout)
+    end)
+
+    it("loses nothing of what the program itself wrote, though linger is 0", function()
+      local r = run("sh", "-c", "sleep 1 & head -c 60000 /dev/zero", { linger = 0 })
+      assert.are.equal(60000, #r.stdout)
+    end)
+
+    it("gives the environment with what is added and taken away", function()
+      local r = run("env", { env = { FOO = "a b", HOME = false } })
+      assert.matches("\nFOO=a b\n", "\n" .. r.stdout)
+      assert.matches("\nPATH=", "\n" .. r.stdout)
+      assert.is_nil(("\n" .. r.stdout):match "\nHOME=")
+      assert.are.equal("X=1\n", run("env", { env = { X = 1 }, clear_env = true }).stdout)
+      assert.are.equal("", run("env", { clear_env = true }).stdout)
+    end)
+
+    it("sends streams where they are wanted", function()
+      local r = run("sh", "-c", "echo a; echo b >&2", { stderr = "stdout" })
+      assert.are.equal("a\nb\n", r.stdout)
+      assert.is_nil(r.stderr)
+      r = run("sh", "-c", "echo a", { stdout = "null" })
+      assert.is_nil(r.stdout)
+    end)
+
+    it("refuses what it does not know", function()
+      assert.matches("unknown option 'chek'", failure(run, "true", { chek = true }))
+      assert.matches("program must be a string, got nil", failure(run))
+      assert.matches("must be a string, got table", failure(run, "echo", {}, {}, {}) and failure(run, "echo", { {} }))
+      assert.matches("must be a string, got boolean", failure(run, "echo", true))
+      assert.matches("zero byte", failure(run, "echo", "a\0b"))
+      assert.matches("got nil", failure(run, "echo", nil, "x"))
+      assert.matches("must be 'pipe'", failure(run, "true", { stdout = "file" }))
+      assert.matches("'timeout' must not be negative", failure(run, "true", { timeout = -1 }))
+      assert.matches("options 'input' and 'stdin'", failure(run, "true", { input = "", stdin = "null" }))
+      assert.matches("names must be strings", failure(run, "true", { env = { ["a=b"] = "x" } }))
+      assert.matches("key 'cwd'", failure(run, "echo", { "a", cwd = "/" }))
+    end)
+
+    it("names the line of the script that misuses it", function()
+      assert.matches("^spec/process_spec.lua:%d+: process.run: unknown", failure(run, "true", { chek = true }))
+    end)
+  end)
+
+  describe("with real programs:", function()
+    it("gzip and back", function()
+      local text = ("asyncbox\n"):rep(100000)
+      local packed = run("gzip", "-c", { input = text, check = true }).stdout
+      assert.is_true(#packed < 10000)
+      assert.is_true(run("gzip", "-dc", { input = packed, check = true }).stdout == text)
+    end)
+
+    it("git log", function()
+      local r = run("git", "--version", { check = true })
+      assert.matches("^git version", r.stdout)
+      r = run("git", "log", "-1", "--format=%H")
+      assert.is_true(r.status == 0 and #r.stdout == 41 or #r.stderr > 0)
+    end)
+
+    it("a shell pipeline", function()
+      assert.are.equal("3\n", run("printf 'a\\nb\\nc\\n' | wc -l | tr -d ' '", { shell = true, check = true }).stdout)
+    end)
+
+    it("one that opens /dev/stdout", function()
+      assert.are.equal("x", run("sh", "-c", "printf x > /dev/stdout").stdout)
+    end)
+
+    it("one that writes 1 GB that nobody reads", function()
+      local before = async.stats().memory
+      do
+        local p <close> = spawn("head", "-c", "1000000000", "/dev/zero")
+        p.stdout:read(1)
+        sleep(0.05)
+        assert.is_true(async.stats().memory - before < 200000)
+        assert.is_true(is_alive(p.pid))
+      end
+    end)
+  end)
+
+  describe("spawn", function()
+    it("gives streams and a pid", function()
+      local p <close> = spawn("cat")
+      assert.is_true(is_alive(p.pid))
+      assert.are.equal(("process (%d)"):format(p.pid), tostring(p))
+      p.stdin:write "one\n"
+      assert.are.equal("one", p.stdout:read_line())
+      p.stdin:close()
+      assert.are.same({ 0, nil }, { p:wait() })
+      assert.are.same({ 0, nil }, { p:wait() })
+      assert.are.equal(("process (%d, ended)"):format(p.pid), tostring(p))
+      assert.are.equal("", p.stderr:read_all())
+      assert.is_nil(p.no_such_field)
+    end)
+
+    it("gives no stream for what goes elsewhere", function()
+      local p <close> = spawn("true", { stdin = "null", stdout = "null", stderr = "inherit" })
+      assert.is_nil(p.stdin)
+      assert.is_nil(p.stdout)
+      assert.is_nil(p.stderr)
+      p:wait()
+    end)
+
+    it("by its <close> ends the child and reaps it", function()
+      local pid
+      do
+        local p <close> = spawn("sleep", "100")
+        pid = p.pid
+      end
+      assert.is_false(is_alive(pid))
+    end)
+
+    it("by its <close> ends one that ignores SIGTERM", function()
+      local pid
+      do
+        local p <close> = spawn("sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done", { grace = 0.05 })
+        p.stdout:read()
+        pid = p.pid
+      end
+      assert.is_false(is_alive(pid))
+    end)
+
+    it("by its <close> ends the child also in a cancelled task", function()
+      local pid
+      local task = async.spawn(function()
+        local p <close> = spawn("sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done", { grace = 0.05 })
+        p.stdout:read()
+        pid = p.pid
+        p:wait()
+      end)
+      sleep(0.05)
+      task:cancel()
+      assert.are.equal("ECANCELED", code_of(task.await, task))
+      assert.is_false(is_alive(pid))
+    end)
+
+    it("goes on when it is collected, and is reaped", function()
+      local pid = spawn("sleep", "0.05").pid
+      collectgarbage()
+      assert.is_true(is_alive(pid))
+      assert.is_true(gone(pid))
+    end)
+
+    it("refuses bad options without starting anything", function()
+      assert.matches("unknown option 'input'", failure(spawn, "true", { input = "x" }))
+      assert.matches("'grace' must not be negative", failure(spawn, "true", { grace = -1 }))
+      assert.matches("'cwd'", failure(spawn, "true", { "a", cwd = 1 }))
+      assert.are.equal("ENOENT", code_of(spawn, "no-such-program"))
+      assert.are.equal("process.spawn", failure(spawn, "no-such-program").op)
+    end)
+
+    it("leaves no descriptor when there are too many", function()
+      local r = run("ulimit -n 64; exec \"$1\" -e \"$2\"", cli.program(), [[
+        local process = require "asyncbox.process"
+        local list, err = {}
+        repeat
+          local ok, p = pcall(process.spawn, "sleep", "100")
+          if ok then list[#list + 1] = p else err = p end
+        until not ok or #list == 2000
+        print(err and err.code)
+        for _, p in ipairs(list) do p:stop(0) end
+        list = nil
+        collectgarbage()
+        print(process.run("echo", "again").stdout)
+      ]], { shell = true })
+      assert.are.equal("EMFILE\nagain\n\n", r.stdout)
+    end)
+  end)
+
+  describe("wait", function()
+    it("may be called by many", function()
+      local p <close> = spawn("sh", "-c", "sleep 0.05; exit 5")
+      local r = async.gather { async.spawn(p.wait, p), async.spawn(p.wait, p) }
+      assert.are.same({ 5, 5 }, r)
+    end)
+
+    it("can be cancelled, and the child goes on", function()
+      local p <close> = spawn("cat")
+      local task = async.spawn(p.wait, p)
+      sleep(0.02)
+      task:cancel()
+      assert.are.equal("ECANCELED", code_of(task.await, task))
+      assert.is_true(is_alive(p.pid))
+    end)
+
+    it("is for processes only", function()
+      local p <close> = spawn("true")
+      assert.matches("Process expected", failure(p.wait, 1))
+    end)
+  end)
+
+  describe("kill and stop", function()
+    it("send signals by name and by number", function()
+      local p <close> = spawn("sleep", "100")
+      assert.is_true(p:kill(0))
+      assert.is_true(p:kill "SIGUSR1")
+      assert.are.same({ 138, "SIGUSR1" }, { p:wait() })
+      assert.is_false(p:kill())
+    end)
+
+    it("know SIGTERM by default and refuse what is no signal", function()
+      local p <close> = spawn("sleep", "100")
+      assert.matches("unknown signal 'SIGFOO'", failure(p.kill, p, "SIGFOO"))
+      assert.matches("from 0 to 64", failure(p.kill, p, -1))
+      p:kill()
+      assert.are.same({ 143, "SIGTERM" }, { p:wait() })
+    end)
+
+    it("reach the whole group with the option group", function()
+      local p <close> = spawn("sh", "-c", "sleep 100 & echo $!; wait", { group = true })
+      local pid = tonumber(p.stdout:read_line())
+      p:stop()
+      assert.is_true(gone(pid))
+    end)
+
+    it("stop ends politely, then for sure", function()
+      local p <close> = spawn("sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done")
+      p.stdout:read()
+      assert.are.same({ 137, "SIGKILL" }, { p:stop(0.05) })
+      local q <close> = spawn("sleep", "100")
+      assert.are.same({ 143, "SIGTERM" }, { q:stop() })
+      assert.are.same({ 143, "SIGTERM" }, { q:stop() })
+      assert.matches("grace must not be negative", failure(q.stop, q, -1))
+    end)
+
+    it("stop can be cancelled, and the child ends nevertheless", function()
+      local p <close> = spawn("sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done")
+      p.stdout:read()
+      local task = async.spawn(p.stop, p, 0.1)
+      sleep(0.02)
+      task:cancel()
+      assert.are.equal("ECANCELED", code_of(task.await, task))
+      assert.are.same({ 137, "SIGKILL" }, { p:wait() })
+    end)
+  end)
+
+  describe("pipe", function()
+    it("connects programs", function()
+      local r = pipe { { "printf", "b\\na\\nc\\n" }, { "sort", "-r" }, { "head", "-2" } }
+      assert.are.equal("c\nb\n", r.stdout)
+      assert.are.same({ 0, 0, 0 }, r.statuses)
+      assert.are.equal(0, r.status)
+    end)
+
+    it("feeds the first and gathers what all say on stderr", function()
+      local r = pipe({ { "cat" }, { "sh", "-c", "cat; echo one >&2" }, { "sh", "-c", "cat; echo two >&2; exit 3" } },
+        { input = "text" })
+      assert.are.equal("text", r.stdout)
+      assert.are.equal("one\ntwo\n", r.stderr)
+      assert.are.equal(3, r.status)
+    end)
+
+    it("ends one that writes for ever when the next has heard enough", function()
+      local r = pipe({ { "yes" }, { "head", "-1" } }, { check = true })
+      assert.are.equal("y\n", r.stdout)
+      assert.are.equal("SIGPIPE", r.signals[1])
+    end)
+
+    it("with check raises for any that fails", function()
+      local err = failure(pipe, { { "sh", "-c", "exit 2" }, { "cat" } }, { check = true })
+      assert.are.equal("process.pipe: sh ended with status 2 (ESTATUS)", tostring(err))
+    end)
+
+    it("leaves nothing when one cannot start", function()
+      assert.are.equal("ENOENT", code_of(pipe, { { "yes" }, { "cat" }, { "no-such-program" } }))
+    end)
+
+    it("ends all when its time is over", function()
+      assert.are.equal("ETIMEDOUT", code_of(pipe, { { "yes" }, { "sleep", "100" } }, { timeout = 0.05 }))
+    end)
+
+    it("ends all when it is cancelled", function()
+      local task = async.spawn(pipe, { { "yes" }, { "sleep", "100" } })
+      sleep(0.05)
+      task:cancel()
+      assert.are.equal("ECANCELED", code_of(task.await, task))
+    end)
+
+    it("refuses what is no list of commands", function()
+      assert.matches("list of commands", failure(pipe, {}))
+      assert.matches("command 1 must be a list", failure(pipe, { "ls", "sort" }))
+      assert.matches("command 2 must be a list", failure(pipe, { { "ls" }, {} }))
+    end)
+  end)
+
+  it("cannot be waited for outside of a task", function()
+    local co = coroutine.wrap(function() return run("true").status end)
+    assert.are.equal(0, co()) -- a coroutine of a task's own may wait
+    assert.matches("cannot wait inside", failure(table.sort, { 1, 2 }, function() return run("true") end))
+  end)
+
+  describe("in a sandbox", function()
+    it("is denied unless the program is granted", function()
+      assert.are.equal(
+        "process.run: permission not granted: echo (EDENIED); allow it with --allow-run=echo",
+        sandboxed({ "--sandbox" }, "print(select(2, pcall(process.run, 'echo')))"))
+      assert.are.equal("hi\n", sandboxed({ "--allow-run=echo" }, "print(process.run('echo', 'hi').stdout)"))
+      assert.are.equal("EDENIED", sandboxed({ "--allow-run=echo" }, "print(select(2, pcall(process.run, 'ls')).code)"))
+      assert.are.equal("EDENIED",
+        sandboxed({ "--allow-run=echo" }, "print(select(2, pcall(process.pipe, {{'echo'}, {'ls'}})).code)"))
+      assert.are.equal("EDENIED",
+        sandboxed({ "--allow-run=echo" }, "print(select(2, pcall(process.spawn, 'no-such')).code)"))
+      assert.are.equal("0", sandboxed({ "--allow-run=*" }, "print(process.run('true').status)"))
+    end)
+
+    it("starts a shell only if the shell is granted", function()
+      local code = "print(select(2, pcall(process.run, 'echo', {shell = true})).code)"
+      assert.are.equal("EDENIED", sandboxed({ "--allow-run=echo" }, code))
+      assert.are.equal("nil", sandboxed({ "--allow-run=/bin/sh" }, code))
+    end)
+
+    it("is not fooled by another program of that name", function()
+      local code = [[print(select(2, pcall(process.run, './echo')).code, select(2, pcall(process.run, '/tmp/echo')).code)]]
+      assert.are.equal("EDENIED\tEDENIED", sandboxed({ "--allow-run=echo" }, code))
+    end)
+
+    it("gives the child no environment but what the script gives", function()
+      assert.are.equal("X=1\n", sandboxed({ "--allow-run=env" }, "print(process.run('env', {env={X=1}}).stdout)"))
+      assert.are.equal("", sandboxed({ "--allow-run=env" }, "print(process.run('env').stdout)"))
+      assert.are.equal("EDENIED",
+        sandboxed({ "--allow-run=env" }, "print(select(2, pcall(process.run, 'env', {env={LD_PRELOAD='x'}})).code)"))
+    end)
+
+    it("inherits no standard stream and goes to no folder that was not granted", function()
+      assert.are.equal("EDENIED",
+        sandboxed({ "--allow-run=cat" }, "print(select(2, pcall(process.run, 'cat', {stdin='inherit'})).code)"))
+      assert.are.equal("EDENIED",
+        sandboxed({ "--allow-run=pwd" }, "print(select(2, pcall(process.run, 'pwd', {cwd='/etc'})).code)"))
+      assert.are.equal("/etc\n",
+        sandboxed({ "--allow-run=pwd", "--allow-read=/etc" }, "print(process.run('pwd', {cwd='/etc'}).stdout)"))
+    end)
+
+    it("refuses a rule for a program that is not there", function()
+      local r = cli.run { "run", "--allow-run=no-such-program", "-e", "" }
+      assert.are.equal(2, r.status)
+    end)
+  end)
+
+  describe("of a script that ends", function()
+    it("is ended with it, politely, then for sure", function()
+      local r = cli.run { "-e", [[
+        local process = require "asyncbox.process"
+        local a = process.spawn("sleep", "100")
+        local b = process.spawn("sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done")
+        b.stdout:read()
+        print(a.pid, b.pid)
+      ]] }
+      assert.are.equal("", r.stderr)
+      for pid in r.stdout:gmatch "%d+" do assert.is_false(is_alive(pid)) end
+    end)
+
+    it("is ended with it by Ctrl-C too", function()
+      local r = run(cli.program(), "-e", [[
+        local process = require "asyncbox.process"
+        local p <close> = process.spawn("sleep", "100")
+        print(p.pid)
+        io.stdout:flush()
+        process.run("kill", "-INT", tostring(io.open("/proc/self/stat"):read "n"))
+        p:wait()
+      ]])
+      assert.are.equal(130, r.status)
+      assert.is_false(is_alive(r.stdout:match "%d+"))
+    end)
+  end)
+end)
