@@ -11,6 +11,7 @@ static const ab_module modules[] = {
     {"asyncbox.http", ab_open_http, 0},
     {"asyncbox.json", ab_open_json, 0},
     {"asyncbox.process", ab_open_process, 0},
+    {"asyncbox.signal", ab_open_signal, 0},
     {NULL, NULL, 0},
 };
 

@@ -11,6 +11,7 @@ local process = {}
 
 local MAX_OUTPUT = 64 << 20
 local LINGER = 0.25
+local PASSED_ON = { "stdout", "stderr", "cwd", "env", "clear_env", "shell", "group", "grace" }
 
 -- program, "a", "b", {options} or program, {"a", "b"}, {options}
 local function arguments(what, program, ...)
@@ -23,7 +24,8 @@ local function arguments(what, program, ...)
     if n > 2 then misuse(what .. ": nothing may follow the options") end
     for key in next, first do
       if type(key) ~= "number" then
-        misuse(what .. ": the list of arguments has the key '" .. tostring(key) .. "': options are a table after it")
+        misuse(what .. ": the list of arguments has the key '" .. tostring(key) ..
+          "': options are a table after it")
       end
     end
     return program, first, second
@@ -49,9 +51,7 @@ end
 -- The options that spawn is given for one child of many.
 local function options_of(options, stdin, has_input)
   local mine = {}
-  for _, key in next, { "stdout", "stderr", "cwd", "env", "clear_env", "shell", "group", "grace" } do
-    mine[key] = options[key]
-  end
+  for _, key in next, PASSED_ON do mine[key] = options[key] end
   mine.stdin = has_input and "pipe" or stdin or "null"
   return mine
 end
@@ -72,7 +72,7 @@ local function end_all(children)
   for i = 1, #children do core.finish(children[i]) end
   shield(function()
     for i = 1, #children do
-      local child <close> = children[i] -- closes its streams too
+      local _ <close> = children[i] -- closes its streams too
     end
   end)
 end
@@ -119,7 +119,8 @@ local function raise_status(what, program, status, signal, result)
   local text = signal and " was ended by " .. signal or " ended with status " .. status
   local said = result.stderr and result.stderr:match "[^\n]+"
   local err = failure("ESTATUS", what, program .. text .. (said and ": " .. said or ""), program)
-  err.status, err.signal, err.stdout, err.stderr = status, signal, result.stdout, result.stderr
+  err.status, err.signal = status, signal
+  err.stdout, err.stderr = result.stdout, result.stderr
   error(err, 0)
 end
 
@@ -136,14 +137,16 @@ end
 
 local function run_all(what, commands, options)
   core.check(what)
-  core.options(options, what, "input", "timeout", "max_output", "check", "linger", "stdin", "stdout", "stderr",
-    "cwd", "env", "clear_env", "shell", "group", "grace")
+  core.options(options, what, "input", "timeout", "max_output", "check", "linger", "stdin",
+    "stdout", "stderr", "cwd", "env", "clear_env", "shell", "group", "grace")
   options = options or {}
   local input = options.input
   if input ~= nil and type(input) ~= "string" and type(input) ~= "table" then
     misuse(what .. ": option 'input' must be a string or a list, got " .. type(input))
   end
-  if input and options.stdin then misuse(what .. ": options 'input' and 'stdin' exclude each other") end
+  if input and options.stdin then
+    misuse(what .. ": options 'input' and 'stdin' exclude each other")
+  end
   local max = core.integer(options, "max_output", MAX_OUTPUT)
   local linger = core.seconds(options, "linger", LINGER)
   local seconds = core.seconds(options, "timeout")
@@ -151,8 +154,9 @@ local function run_all(what, commands, options)
   local children = {}
   local _ <close> = setmetatable(children, { __close = end_all })
   for i = 1, #commands do
+    local program, list = commands[i][1], commands[i][2]
     local mine = options_of(options, i == 1 and options.stdin or nil, i == 1 and input ~= nil)
-    children[i] = start(what, commands[i][1], commands[i][2], mine, children[i - 1], i < #commands)
+    children[i] = start(what, program, list, mine, children[i - 1], i < #commands)
   end
   local result
   if seconds then

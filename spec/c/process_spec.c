@@ -77,6 +77,10 @@ static const char everything[] =
     "  async.sleep(0.005)\n"
     "  p:stop()\n"
     "end)\n"
+    "spawn(async.signal.wait, 'SIGUSR1')\n"
+    "spawn(function()\n"
+    "  for _ in async.signal.iter('SIGUSR1', 'SIGHUP') do end\n"
+    "end)\n"
     "for i = 1, 3 do async.sleep(0.003) collectgarbage() end\n"
     "async.sleep(10)\n";
 
@@ -116,10 +120,12 @@ static void made_while_closing(void)
         "local process = async.process\n"
         "keep = setmetatable({}, {__gc = function()\n"
         "  pcall(process.spawn, 'sleep', '100')\n"
+        "  pcall(async.signal.iter, 'SIGHUP')\n"
         "end})\n"
         "local _ <close> = setmetatable({}, {__close = function()\n"
         "  pcall(process.spawn, 'sleep', '100')\n"
         "  pcall(process.run, 'true')\n"
+        "  pcall(async.signal.wait, 'SIGHUP')\n"
         "end})\n"
         "async.sleep(10)\n";
     counter c = {0};
@@ -146,7 +152,9 @@ static const char small[] =
     "  p.stdout:read_exactly(10) p.stdin:close() p.stdout:read_all()\n"
     "  p:wait()\n"
     "end)\n"
-    "pcall(process.spawn, 'no-such-program')\n";
+    "pcall(process.spawn, 'no-such-program')\n"
+    "pcall(async.signal.iter, 'SIGUSR1', 'SIGUSR2')\n"
+    "pcall(async.timeout, 0, async.signal.wait, 'SIGUSR1')\n";
 
 static void refused_at_every_allocation(size_t stride)
 {
