@@ -389,6 +389,7 @@ describe("a stream", function()
       local process = require "asyncbox.process"
       print(select(2, pcall(process.spawn, "cat")))
     ]] }
-    assert.are.equal("process.spawn: permission not granted: cat (EDENIED); allow it with --allow-run=cat\n", r.stdout)
+    assert.are.equal("process.spawn: permission not granted: cat (EDENIED); " ..
+      "allow it with --allow-run=cat\n", r.stdout)
   end)
 end)
