@@ -41,7 +41,7 @@ void ab_grants_deinit(ab_grants *grants)
 int ab_grant_kind_of(const char *name)
 {
     static const char *const names[AB_GRANT_KINDS] = {"read", "write", "net",
-                                                     "run"};
+                                                      "run"};
     for (int kind = 0; kind < AB_GRANT_KINDS; kind++)
         if (strcmp(name, names[kind]) == 0)
             return kind;

@@ -142,8 +142,7 @@ int ab_program_find(const char *name, char *out, size_t bytes);
 int ab_grants_program_allowed(const ab_grants *grants, const char *path);
 
 /* Raises EDENIED for a program.  Never returns. */
-int ab_grants_denied_program(lua_State *L, const char *op,
-                             const char *program);
+int ab_grants_denied_program(lua_State *L, const char *op, const char *program);
 
 /* For grants.c: fills in a rule of kind run.  0 or a code. */
 int ab_grants_program_rule(ab_grant_rule *rule, const char *text);
