@@ -98,7 +98,8 @@ void ab_stream_end_when_idle(ab_stream *stream);
 /* Closes it at once: what is queued is given up, whoever waits gets ECLOSED. */
 void ab_stream_end(ab_stream *stream);
 /* Closes it for the script only: what still comes is read and thrown away, so
- * that the other side can say its last words, until it ends or ab_stream_end. */
+ * that the other side can say its last words, until it ends or
+ * ab_stream_end. */
 void ab_stream_discard(ab_stream *stream);
 /* The stream at idx, or NULL when it is something else. */
 ab_stream *ab_stream_test(lua_State *L, int idx);

@@ -7,9 +7,15 @@
  * Threads: every function takes a box and must be called on the thread that
  * made the box, but for asyncbox_interrupt, which any thread and any signal
  * handler may call.  A process may have any number of boxes, on any number of
- * threads.  The library installs no signal handlers, writes nothing to
- * standard output by itself, and never exits or aborts the process because of
- * anything that a script or the outside world did.
+ * threads.  The library writes nothing to standard output by itself, and never
+ * exits or aborts the process because of anything that a script or the outside
+ * world did.
+ *
+ * Signals are left alone until a script needs them.  The first stream (a pipe
+ * to or from a program) that is opened in the process makes it ignore SIGPIPE,
+ * for good, if that was at its default then; a handler of the host's stays.
+ * While programs run, SIGCHLD has libuv's handler, and afterwards its default,
+ * whatever it was before.  What asyncbox.signal watches for is put back.
  *
  * Errors: functions that return int give 0 or more when all is well and a
  * negative code else.  Codes above -5000 are libuv's (negated errno values on
@@ -101,8 +107,8 @@ ASYNCBOX_API int asyncbox_free(asyncbox *box);
 
 /* Grants: kind is "read" or "write" (rule: a folder or file), "net" (rule:
  * host, host:port or *) or "run" (rule: a program's path, its name in PATH, or
- * *; what it does is not limited any more).  Before the first step only.  UV_EINVAL: no such
- * kind or a rule that cannot be read. */
+ * *; what it does is not limited any more).  Before the first step only.
+ * UV_EINVAL: no such kind or a rule that cannot be read. */
 ASYNCBOX_API int asyncbox_allow(asyncbox *box, const char *kind,
                                 const char *rule);
 
