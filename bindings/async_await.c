@@ -105,11 +105,9 @@ static ab_task *task_at(lua_State *co, lua_Integer i)
 /* Before the wait is over: the list is still on the stack of who waits. */
 static void unwatch_all(join_op *join)
 {
-    for (lua_Integer i = 1; i <= join->count; i++) {
-        ab_task *task = task_at(join->co, i);
-        if (task->state != AB_TASK_DEAD)
-            ab_task_unwatch(task, &join->op);
-    }
+    /* Dead ones too: one that dies just now may not have told yet. */
+    for (lua_Integer i = 1; i <= join->count; i++)
+        ab_task_unwatch(task_at(join->co, i), &join->op);
     join->count = 0;
 }
 
