@@ -101,14 +101,6 @@ static int try_put(lua_State *L, queue *q)
     return 1;
 }
 
-static int put_done(lua_State *L, int status, lua_KContext ctx)
-{
-    (void)L;
-    (void)status;
-    (void)ctx;
-    return 0;
-}
-
 static int l_put(lua_State *L)
 {
     queue *q = self(L);
@@ -117,7 +109,7 @@ static int l_put(lua_State *L)
     /* A cancelled task is told even when there is room: every wait raises. */
     ab_task_check(L, "queue:put");
     if (try_put(L, q))
-        return put_done(L, LUA_OK, 0);
+        return 0;
     return ab_waiter_park(L, &put_type, &q->putters);
 }
 

@@ -387,17 +387,6 @@ static int l_close(lua_State *L)
     return 1;
 }
 
-/* May this function wait, or would ab_task_check raise? */
-static int may_wait(lua_State *L)
-{
-    const ab_box *box = ab_box_of(L);
-    const ab_task *task = box->current;
-    return task && !box->closing && L == box->running &&
-           task->state == AB_TASK_RUNNING && lua_isyieldable(L) &&
-           !(box->nest && box->nest->blocked) &&
-           !(task->flags & AB_TASK_INTERRUPT);
-}
-
 /* The end of a `<close>` variable: waits as close does where it may.  In a
  * cancelled task or a closing box it may not; at most what GATHER holds is
  * written on the spot then, so nothing that was written is lost. */
@@ -407,7 +396,7 @@ static int l_close_variable(lua_State *L)
     if (is_closed(file))
         return 0;
     int failing = !lua_isnoneornil(L, 2);
-    if (!failing && !file->waiter && may_wait(L))
+    if (!failing && !file->waiter && ab_may_wait(L))
         return l_close(L);
     ab_fs_file_release(file);
     return 0;
