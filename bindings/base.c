@@ -153,6 +153,15 @@ static void make_output(lua_State *L)
     lua_pop(L, 1);
 }
 
+/* os.getenv: a variable by name, if that name was granted. */
+static int l_getenv(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    ab_grants_check_env(L, "os.getenv", name);
+    lua_pushstring(L, getenv(name)); /* NULL: nil */
+    return 1;
+}
+
 static void remove_fields(lua_State *L, const char *table,
                           const char *const *keep)
 {
@@ -181,6 +190,10 @@ static void make_sandbox(lua_State *L)
                                                "preload", "searchers", NULL};
     static const char *const globals[] = {"dofile", "loadfile", NULL};
     remove_fields(L, "os", os_keep);
+    lua_getglobal(L, "os");
+    lua_pushcfunction(L, l_getenv);
+    lua_setfield(L, -2, "getenv");
+    lua_pop(L, 1);
     remove_fields(L, "io", io_keep);
     make_output(L);
     remove_fields(L, "debug", debug_keep);

@@ -166,21 +166,31 @@ static void add_variable(lua_State *L, spawn_plan *plan, size_t *at)
     if (lua_isboolean(L, -1) && !lua_toboolean(L, -1))
         return;
     const char *value = check_text(L, -1, plan->what, "a value in env");
-    /* Would load code into a program that was granted. */
+    /* Would load code into any program: `*` must not mean that. */
     if (ab_box_of(L)->sandbox && is_loader_name(name))
         ab_grants_deny(L, plan->what, "name", name,
                        "a sandbox may not set what the loader reads");
+    /* GIT_SSH_COMMAND, PERL5OPT, BASH_ENV: what a program does is up to its
+     * environment. */
+    ab_grants_check_env(L, plan->what, name);
     lua_pushfstring(L, "%s=%s", name, value);
     plan->env[(*at)++] = keep(L);
+}
+
+/* Does the child get this "NAME=value" of ours, unless env says otherwise? */
+static int is_inherited(lua_State *L, const spawn_plan *plan, const char *entry)
+{
+    return !plan->clear_env &&
+           ab_grants_env_allowed(&ab_box_of(L)->grants, entry,
+                                 strcspn(entry, "="));
 }
 
 static void make_env(lua_State *L, spawn_plan *plan)
 {
     int given = !lua_isnoneornil(L, OPTIONS) &&
                 lua_getfield(L, OPTIONS, "env") != LUA_TNIL;
-    int empty = plan->clear_env || ab_box_of(L)->sandbox;
     size_t n = 0, at = 0;
-    if (!given && !empty)
+    if (!given && !plan->clear_env && ab_box_of(L)->grants.trusted)
         return; /* as it is */
     if (!given)
         lua_newtable(L);
@@ -190,11 +200,11 @@ static void make_env(lua_State *L, spawn_plan *plan)
     int idx = lua_absindex(L, -1);
     for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1))
         n++;
-    for (char **e = environ; !empty && e && *e; e++)
+    for (char **e = environ; e && *e; e++)
         n++;
     plan->env = pointers(L, n);
-    for (char **e = environ; !empty && e && *e; e++)
-        if (!is_overridden(L, idx, *e))
+    for (char **e = environ; e && *e; e++)
+        if (is_inherited(L, plan, *e) && !is_overridden(L, idx, *e))
             plan->env[at++] = *e;
     for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1))
         add_variable(L, plan, &at);

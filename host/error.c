@@ -147,7 +147,7 @@ static void add_field(luaL_Buffer *b, lua_State *L, int idx, const char *before,
 
 static void push_text(lua_State *L, int idx)
 {
-    static const char *const subjects[] = {"path", "url", "host"};
+    static const char *const subjects[] = {"path", "url", "host", "name"};
     luaL_Buffer b;
     luaL_buffinit(L, &b);
     add_field(&b, L, idx, "", "op", ": ");

@@ -41,11 +41,27 @@ void ab_grants_deinit(ab_grants *grants)
 int ab_grant_kind_of(const char *name)
 {
     static const char *const names[AB_GRANT_KINDS] = {"read", "write", "net",
-                                                      "run"};
+                                                      "run", "env"};
     for (int kind = 0; kind < AB_GRANT_KINDS; kind++)
         if (strcmp(name, names[kind]) == 0)
             return kind;
     return -1;
+}
+
+/* ---- reading env rules ---- */
+
+/* "HOME", "LC_*", "*": 0, or UV_EINVAL. */
+static int read_name(ab_grant_rule *rule)
+{
+    size_t len = strlen(rule->text);
+    if (rule->text[len - 1] == '*') {
+        rule->is_prefix = 1;
+        len--;
+    }
+    if (memchr(rule->text, '*', len) || memchr(rule->text, '=', len))
+        return UV_EINVAL;
+    rule->name_bytes = len;
+    return 0;
 }
 
 /* ---- reading net rules ---- */
@@ -143,6 +159,8 @@ int ab_grants_add(ab_grants *grants, ab_grant_kind kind, const char *text)
             err = read_host(rule, scratch);
         else if (kind == AB_GRANT_RUN)
             err = ab_grants_program_rule(rule, text);
+        else if (kind == AB_GRANT_ENV)
+            err = read_name(rule);
         else
             err = ab_grants_root(rule, text);
     }
@@ -280,4 +298,27 @@ void ab_grants_check_host(lua_State *L, const char *op, const char *host,
         snprintf(hint, sizeof hint, "allow it with --allow-net=%s%.255s%s",
                  open, host, close);
     ab_grants_deny(L, op, "host", host, hint);
+}
+
+int ab_grants_env_allowed(const ab_grants *grants, const char *name,
+                          size_t bytes)
+{
+    if (grants->trusted)
+        return 1;
+    const ab_grant_rule *rule = grants->rules[AB_GRANT_ENV];
+    for (; rule; rule = rule->next)
+        if ((rule->is_prefix ? bytes >= rule->name_bytes
+                             : bytes == rule->name_bytes) &&
+            memcmp(rule->text, name, rule->name_bytes) == 0)
+            return 1;
+    return 0;
+}
+
+void ab_grants_check_env(lua_State *L, const char *op, const char *name)
+{
+    if (ab_grants_env_allowed(&ab_box_of(L)->grants, name, strlen(name)))
+        return;
+    char hint[320];
+    snprintf(hint, sizeof hint, "allow it with --allow-env=%.255s", name);
+    ab_grants_deny(L, op, "name", name, hint);
 }

@@ -4,6 +4,7 @@
  *   read, write   a folder (and all below) or a file
  *   net           host, host:port, address, network, or *; connecting only
  *   run           a program, by its path or its name in PATH, or *
+ *   env           a variable of the environment: NAME, or PREFIX*, or *
  *
  * Files are decided on what is really reached: grants_path.c opens relative to
  * the descriptor of a granted folder.  Sockets are decided twice: on the name
@@ -23,6 +24,7 @@ typedef enum ab_grant_kind {
     AB_GRANT_WRITE,
     AB_GRANT_NET,
     AB_GRANT_RUN,
+    AB_GRANT_ENV,
     AB_GRANT_KINDS
 } ab_grant_kind;
 
@@ -44,6 +46,10 @@ typedef struct ab_grant_rule {
     int port;   /* 0 is any */
     int bits;   /* >= 0: an address (128) or a network */
     ab_addr addr;
+
+    /* env */
+    size_t name_bytes; /* of text: the name, or what it must begin with */
+    int is_prefix;
 } ab_grant_rule;
 
 typedef struct ab_grants {
@@ -146,5 +152,14 @@ int ab_grants_denied_program(lua_State *L, const char *op, const char *program);
 
 /* For grants.c: fills in a rule of kind run.  0 or a code. */
 int ab_grants_program_rule(ab_grant_rule *rule, const char *text);
+
+/* ---- env ---- */
+
+/* May the variable `name` be read, handed to a program, or set for one? */
+int ab_grants_env_allowed(const ab_grants *grants, const char *name,
+                          size_t bytes);
+
+/* Step 2: raises EDENIED. */
+void ab_grants_check_env(lua_State *L, const char *op, const char *name);
 
 #endif

@@ -106,8 +106,10 @@ ASYNCBOX_API int asyncbox_new(const asyncbox_config *config, asyncbox **out);
 ASYNCBOX_API int asyncbox_free(asyncbox *box);
 
 /* Grants: kind is "read" or "write" (rule: a folder or file), "net" (rule:
- * host, host:port or *) or "run" (rule: a program's path, its name in PATH, or
- * *; what it does is not limited any more).  Before the first step only.
+ * host, host:port or *), "run" (rule: a program's path, its name in PATH, or
+ * *; what it does is not limited any more) or "env" (rule: the name of a
+ * variable of the environment, the beginning of one and *, or *).  Before the
+ * first step only.
  * UV_EINVAL: no such kind or a rule that cannot be read. */
 ASYNCBOX_API int asyncbox_allow(asyncbox *box, const char *kind,
                                 const char *rule);

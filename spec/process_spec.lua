@@ -35,12 +35,12 @@ local function gone(pid)
 end
 
 -- What a script prints that runs with these options of the program.
-local function sandboxed(flags, code)
+local function sandboxed(flags, code, env)
   local args = { "run" }
   for _, flag in ipairs(flags) do args[#args + 1] = flag end
   args[#args + 1] = "-e"
   args[#args + 1] = "local async = require 'asyncbox' local process = async.process " .. code
-  local r = cli.run(args)
+  local r = cli.run(args, { env = env })
   assert.are.equal("", r.stderr)
   return (r.stdout:gsub("\n$", ""))
 end
@@ -516,13 +516,31 @@ describe("process", function()
       assert.are.equal("EDENIED\tEDENIED", sandboxed({ "--allow-run=echo" }, code))
     end)
 
-    it("gives the child no environment but what the script gives", function()
-      assert.are.equal("X=1\n", sandboxed({ "--allow-run=env" },
-        "print(process.run('env', {env={X=1}}).stdout)"))
-      assert.are.equal("", sandboxed({ "--allow-run=env" }, "print(process.run('env').stdout)"))
-      assert.are.equal("EDENIED",
-        sandboxed({ "--allow-run=env" },
-          "print(select(2, pcall(process.run, 'env', {env={LD_PRELOAD='x'}})).code)"))
+    it("gives the child no environment but what is granted", function()
+      local env = { OF_HOST = "yes", OF_HOME = "no", OTHER = "no" }
+      local function child(flags, options)
+        table.insert(flags, "--allow-run=env")
+        return sandboxed(flags, "print(process.run('env', " .. options .. ").stdout)", env)
+      end
+      assert.are.equal("", child({}, "{}"))
+      assert.are.equal("OF_HOST=yes\n", child({ "--allow-env=OF_HOST" }, "{}"))
+      assert.are.equal("OF_HOST=no\n", child({ "--allow-env=OF_HOST" }, "{env={OF_HOST='no'}}"))
+      assert.are.equal("", child({ "--allow-env=OF_HOST" }, "{env={OF_HOST=false}}"))
+      assert.are.equal("", child({ "--allow-env=OF_HOST" }, "{clear_env=true}"))
+      assert.are.equal("X=1\n", child({ "--allow-env=X" }, "{env={X=1}}"))
+      assert.matches("OTHER=no", child({ "--allow-env" }, "{}"))
+    end)
+
+    it("sets no variable that is not granted, and never what the loader reads", function()
+      local code = "print(select(2, pcall(process.run, 'env', {env={%s='x'}})))"
+      assert.are.equal(
+        "process.run: permission not granted: X (EDENIED); allow it with --allow-env=X",
+        sandboxed({ "--allow-run=env", "--allow-env=Y" }, code:format "X"))
+      for _, flag in ipairs { "--allow-env=LD_PRELOAD", "--allow-env" } do
+        assert.are.equal("process.run: permission not granted: LD_PRELOAD (EDENIED); "
+          .. "a sandbox may not set what the loader reads",
+          sandboxed({ "--allow-run=env", flag }, code:format "LD_PRELOAD"))
+      end
     end)
 
     it("inherits no standard stream and goes to no folder that was not granted", function()

@@ -36,7 +36,7 @@ describe("In a sandbox a script", function()
       "_G: _G _VERSION arg assert collectgarbage coroutine debug error getmetatable io ipairs "
         .. "load math next os package pairs pcall print rawequal rawget rawlen rawset require "
         .. "select setmetatable string table tonumber tostring type utf8 warn xpcall",
-      "os: clock date difftime exit time",
+      "os: clock date difftime exit getenv time",
       "io: stdout type write",
       "debug: traceback",
       "package: config loaded path preload searchers",
@@ -57,7 +57,7 @@ describe("In a sandbox a script", function()
         if type(module) == "table" and name ~= "_G" and _G[name] ~= nil then
           assert(module == _G[name], name)
         end
-        for _, bad in ipairs { "execute", "open", "popen", "getenv", "remove", "rename", "tmpname",
+        for _, bad in ipairs { "execute", "open", "popen", "remove", "rename", "tmpname",
           "sethook", "getregistry", "getupvalue", "setmetatable", "loadlib", "dump", "dofile" } do
           local found = rawget(module, bad)
           assert(not found or (name == "_G" and bad == "setmetatable")
@@ -163,5 +163,71 @@ describe("In a sandbox a script", function()
       assert(getmetatable(err) == false)
       print "ok"
     ]])
+  end)
+end)
+
+describe("The environment in a sandbox", function()
+  local env = { AB_SPEC_A = "a", AB_SPEC_B = "b", AB_OTHER = "" }
+
+  -- What each of the three gives: its value in quotes, or the code of the error.
+  local function values(...)
+    local args = { "run", ... }
+    table.insert(args, "-e")
+    table.insert(args, [[
+      for _, name in ipairs { "AB_SPEC_A", "AB_SPEC_B", "AB_OTHER", "AB_SPEC_NOT_SET" } do
+        local ok, value = pcall(os.getenv, name)
+        io.write(ok and (value and "'" .. value .. "'" or "nil") or value.code, " ")
+      end
+    ]])
+    local result = cli.run(args, { env = env })
+    assert.equal("", result.stderr)
+    assert.equal(0, result.status)
+    return result.stdout
+  end
+
+  it("is closed, and the error names the flag.", function()
+    assert.equal("EDENIED EDENIED EDENIED EDENIED ", values "--sandbox")
+    local result = cli.run { "run", "--sandbox", "-e", [[
+      local ok, err = pcall(os.getenv, "HOME")
+      print(ok, err, err.op, err.name, err.hint)
+    ]] }
+    assert.equal("false\tos.getenv: permission not granted: HOME (EDENIED); "
+      .. "allow it with --allow-env=HOME\tos.getenv\tHOME\tallow it with --allow-env=HOME\n",
+      result.stdout)
+  end)
+
+  it("is opened by names, beginnings of names, or as a whole.", function()
+    assert.equal("'a' EDENIED EDENIED EDENIED ", values "--allow-env=AB_SPEC_A")
+    assert.equal("'a' EDENIED '' EDENIED ", values "--allow-env=AB_SPEC_A,AB_OTHER")
+    assert.equal("'a' 'b' EDENIED nil ", values "--allow-env=AB_SPEC_*")
+    assert.equal("'a' 'b' '' nil ", values "--allow-env=*")
+    assert.equal("'a' 'b' '' nil ", values "--allow-env")
+    assert.equal("EDENIED EDENIED EDENIED EDENIED ", values "--allow-env=AB_SPEC_")
+    assert.equal("EDENIED EDENIED EDENIED EDENIED ", values "--allow-env=ab_spec_a")
+    assert.equal("EDENIED EDENIED EDENIED EDENIED ", values "--allow-read=/")
+  end)
+
+  it("is not reached by odd names.", function()
+    local result = cli.run({ "run", "--allow-env=AB_SPEC_A", "-e", [[
+      for _, name in ipairs { "", "AB_SPEC_B\0", "AB_SPEC_A=", "AB_SPEC_A=a", "AB_SPEC_A " } do
+        assert(select(2, pcall(os.getenv, name)).code == "EDENIED")
+      end
+      print(os.getenv "AB_SPEC_A\0_B", select(2, pcall(os.getenv)))
+    ]] }, { env = env })
+    assert.equal("", result.stderr)
+    assert.matches("^a\tbad argument #1.*expected, got no value", result.stdout)
+  end)
+
+  it("takes no rule that is not a name.", function()
+    for _, rule in ipairs { "A=B", "A*B", "**" } do
+      local result = cli.run { "run", "--allow-env=" .. rule, "-e", "" }
+      assert.equal(2, result.status)
+      assert.matches("--allow-env=" .. rule, result.stderr, 1, true)
+    end
+    assert.equal(2, cli.run({ "run", "--allow-env=", "-e", "" }).status)
+  end)
+
+  it("is Lua's own without a sandbox.", function()
+    assert.equal("'a' 'b' '' nil ", values())
   end)
 end)

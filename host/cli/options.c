@@ -13,6 +13,7 @@
 typedef enum value_form {
     VALUE_NONE,
     VALUE_INLINE, /* --name=VALUE */
+    VALUE_MAYBE,  /* --name: `*`, or --name=VALUE */
     VALUE_ANY     /* --name=VALUE or --name VALUE */
 } value_form;
 
@@ -132,6 +133,7 @@ static const long_option long_options[] = {
     {"allow-write", VALUE_INLINE, "--allow-write=PATH[,PATH]", take_allow},
     {"allow-net", VALUE_INLINE, "--allow-net=HOST[:PORT][,...]", take_allow},
     {"allow-run", VALUE_INLINE, "--allow-run=PROGRAM[,PROGRAM]", take_allow},
+    {"allow-env", VALUE_MAYBE, "--allow-env[=NAME,...]", take_allow},
     {"memory", VALUE_ANY, "--memory SIZE", take_memory},
     {"virtual-time", VALUE_NONE, "--virtual-time", take_virtual_time},
 };
@@ -173,6 +175,8 @@ static int parse_long(cli_options *options, int *at)
     }
     if (value)
         return option->take(options, option->name, value + 1);
+    if (option->form == VALUE_MAYBE)
+        return option->take(options, option->name, "*");
     if (option->form == VALUE_ANY && *at + 1 < options->argc)
         return option->take(options, option->name, options->argv[++*at]);
     return cli_usage_error(options->command, "--%s needs a value: %s",
