@@ -5,6 +5,7 @@ local process = require "asyncbox.process"
 local children = require "spec.support.children"
 local clean = require "spec.support.clean"
 local cli = require "spec.support.cli"
+local eventually = require "spec.support.eventually"
 local run, spawn, pipe = process.run, process.spawn, process.pipe
 local sleep = async.sleep
 
@@ -26,12 +27,23 @@ local function is_alive(pid)
   return not text:match "^%d+ %(.*%) Z"
 end
 
-local function gone(pid)
-  for _ = 1, 100 do
-    if not is_alive(pid) then return true end
-    sleep(0.01)
-  end
-  return false
+local function await_end(pid)
+  eventually("process " .. pid .. " has ended", function() return not is_alive(pid) end)
+end
+
+-- Calls run with shell code in a task of its own, and comes back when the shell
+-- has said that it is ready: echo $$ >"$1". Gives the task and the shell's pid.
+local function running(code, options)
+  local path = os.tmpname()
+  options.shell = true
+  local task = async.spawn(run, code, path, options)
+  local pid = eventually("the shell is ready", function()
+    local file <close> = assert(io.open(path))
+    assert(not task:done())
+    return tonumber((file:read "L" or ""):match "^(%d+)\n")
+  end)
+  os.remove(path)
+  return task, pid
 end
 
 -- What a script prints that runs with these options of the program.
@@ -136,31 +148,27 @@ describe("process", function()
     end)
 
     it("ends the program when it is cancelled", function()
-      local pid
-      local task = async.spawn(function()
-        local p = spawn("true")
-        p:wait()
-        pid = p.pid
-        run("exec sleep 100", { shell = true })
-      end)
-      sleep(0.1)
+      local task, pid = running('echo $$ >"$1"; exec sleep 100', {})
+      assert.is_true(is_alive(pid))
       task:cancel()
       assert.are.equal("ECANCELED", code_of(task.await, task))
-      assert.is_number(pid)
+      await_end(pid)
     end)
 
     it("ends one that ignores SIGTERM for sure, after the grace", function()
-      local began = async.now()
-      local err = failure(run, "trap '' TERM; while :; do sleep 0.01; done",
-        { shell = true, timeout = 0.1, grace = 0.1 })
-      assert.are.equal("ETIMEDOUT", err.code)
-      assert.is_true(async.now() - began < 2)
+      local task, pid = running("trap '' TERM; echo $$ >\"$1\"; while :; do sleep 0.01; done",
+        { grace = 0.1 })
+      task:cancel()
+      assert.are.equal("ECANCELED", code_of(task.await, task))
+      await_end(pid)
     end)
 
     it("lets the program clean up", function()
       local path = os.tmpname()
-      failure(run, "trap 'echo clean > " .. path .. "; exit' TERM; while :; do sleep 0.01; done",
-        { shell = true, timeout = 0.1 })
+      local task = running("trap 'echo clean > " .. path .. "; exit' TERM; echo $$ >\"$1\"; "
+        .. "while :; do sleep 0.01; done", { grace = 100 })
+      task:cancel()
+      assert.are.equal("ECANCELED", code_of(task.await, task))
       local file <close> = assert(io.open(path))
       assert.are.equal("clean", file:read "l")
       os.remove(path)
@@ -174,19 +182,20 @@ describe("process", function()
     end)
 
     it("does not wait for a grandchild that holds the pipes", function()
-      local began = async.now()
-      local r = run("sh", "-c", "echo hi; sleep 7 & echo $!")
-      assert.is_true(async.now() - began < 5)
+      local r = run("sh", "-c", "echo hi; sleep 1000 & echo $!")
       local pid = r.stdout:match "^hi\n(%d+)\n$"
       assert.is_truthy(pid, r.stdout)
+      assert.is_true(is_alive(pid))
       os.execute("kill " .. pid)
     end)
 
     it("hears what a grandchild says within `linger`", function()
-      local r = run("sh", "-c", "(sleep 0.05; echo late) & echo hi", { linger = 5 })
+      local r = run("sh", "-c", "(sleep 0.05; echo late) & echo hi", { linger = 60 })
       assert.are.equal("hi\nlate\n", r.stdout)
-      r = run("sh", "-c", "(sleep 0.2; echo late) & echo hi", { linger = 0 })
-      assert.are.equal("hi\n", r.stdout)
+      r = run("sh", "-c", "sleep 1000 & echo $!", { linger = 0 })
+      local pid = tonumber(r.stdout)
+      assert.is_true(is_alive(pid))
+      os.execute("kill " .. pid)
     end)
 
     it("loses nothing of what the program itself wrote, though linger is 0", function()
@@ -321,17 +330,19 @@ describe("process", function()
         pid = p.pid
         p:wait()
       end)
-      sleep(0.05)
+      eventually("the child is up", function() return pid end)
       task:cancel()
       assert.are.equal("ECANCELED", code_of(task.await, task))
       assert.is_false(is_alive(pid))
     end)
 
     it("goes on when it is collected, and is reaped", function()
-      local pid = spawn("sleep", "0.05").pid
+      local pid = spawn("sleep", "100").pid
+      collectgarbage()
       collectgarbage()
       assert.is_true(is_alive(pid))
-      assert.is_true(gone(pid))
+      os.execute("kill " .. pid)
+      await_end(pid)
     end)
 
     it("refuses bad options without starting anything", function()
@@ -362,15 +373,18 @@ describe("process", function()
 
   describe("wait", function()
     it("may be called by many", function()
-      local p <close> = spawn("sh", "-c", "sleep 0.05; exit 5")
-      local r = async.gather { async.spawn(p.wait, p), async.spawn(p.wait, p) }
+      local p <close> = spawn("sh", "-c", "read x; exit 5")
+      local waiters = { async.spawn(p.wait, p), async.spawn(p.wait, p) }
+      sleep(0)
+      p.stdin:write "\n"
+      local r = async.gather(waiters)
       assert.are.same({ 5, 5 }, r)
     end)
 
     it("can be cancelled, and the child goes on", function()
       local p <close> = spawn("cat")
       local task = async.spawn(p.wait, p)
-      sleep(0.02)
+      sleep(0)
       task:cancel()
       assert.are.equal("ECANCELED", code_of(task.await, task))
       assert.is_true(is_alive(p.pid))
@@ -403,7 +417,7 @@ describe("process", function()
       local p <close> = spawn("sh", "-c", "sleep 100 & echo $!; wait", { group = true })
       local pid = tonumber(p.stdout:read_line())
       p:stop()
-      assert.is_true(gone(pid))
+      await_end(pid)
     end)
 
     it("stop ends politely, then for sure", function()
@@ -420,7 +434,7 @@ describe("process", function()
       local p <close> = spawn("sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done")
       p.stdout:read()
       local task = async.spawn(p.stop, p, 0.1)
-      sleep(0.02)
+      sleep(0)
       task:cancel()
       assert.are.equal("ECANCELED", code_of(task.await, task))
       assert.are.same({ 137, "SIGKILL" }, { p:wait() })
@@ -466,7 +480,10 @@ describe("process", function()
 
     it("ends all when it is cancelled", function()
       local task = async.spawn(pipe, { { "yes" }, { "sleep", "100" } })
-      sleep(0.05)
+      eventually("both run", function()
+        local list = children.list()
+        return not list or select(2, list:gsub("%d+", "")) == 2
+      end)
       task:cancel()
       assert.are.equal("ECANCELED", code_of(task.await, task))
     end)
@@ -571,7 +588,12 @@ describe("process", function()
         print(a.pid, b.pid)
       ]] }
       assert.are.equal("", r.stderr)
-      for pid in r.stdout:gmatch "%d+" do assert.is_false(is_alive(pid)) end
+      local pids = 0
+      for pid in r.stdout:gmatch "%d+" do
+        await_end(pid)
+        pids = pids + 1
+      end
+      assert.are.equal(2, pids)
     end)
 
     it("is ended with it by Ctrl-C too", function()
@@ -584,7 +606,7 @@ describe("process", function()
         p:wait()
       ]])
       assert.are.equal(130, r.status)
-      assert.is_false(is_alive(r.stdout:match "%d+"))
+      await_end(r.stdout:match "%d+")
     end)
   end)
 end)

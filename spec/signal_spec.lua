@@ -6,6 +6,7 @@ local signal = require "asyncbox.signal"
 local children = require "spec.support.children"
 local clean = require "spec.support.clean"
 local cli = require "spec.support.cli"
+local eventually = require "spec.support.eventually"
 local spawn, sleep = async.spawn, async.sleep
 
 local me = io.open("/proc/self/stat"):read "n"
@@ -40,19 +41,19 @@ describe("signal", function()
 
   it("wait lets other tasks run", function()
     local ticks = 0
-    local ticker = async.every(0.005, function() ticks = ticks + 1 end)
-    spawn(function()
-      sleep(0.03)
+    local ticker = async.every(0.001, function() ticks = ticks + 1 end)
+    local sender = spawn(function()
+      eventually("others have run", function() return ticks > 2 end)
       send "HUP"
     end)
     assert.are.equal("SIGHUP", signal.wait "SIGHUP")
     ticker:cancel()
-    assert.is_true(ticks > 2)
+    sender:await()
   end)
 
   it("wait can be cancelled", function()
     local waiter = spawn(signal.wait, "SIGUSR1")
-    sleep(0.01)
+    sleep(0)
     waiter:cancel()
     assert.are.equal("ECANCELED", failure(waiter.await, waiter).code)
     assert.are.equal("ETIMEDOUT", failure(async.timeout, 0.01, signal.wait, "SIGUSR1").code)
@@ -73,20 +74,15 @@ describe("signal", function()
     send "USR2"
     sleep(0.01)
     got[1], got[2] = watch(), watch()
-    spawn(function()
-      sleep(0.01)
-      send "USR2"
-    end)
+    local sender = spawn(send, "USR2")
     got[3] = watch()
+    sender:await()
     assert.are.same({ "SIGUSR2", "SIGUSR1", "SIGUSR2" }, got)
   end)
 
   it("iter is closed by the end of its loop and by the collector", function()
     signal.iter "SIGUSR1"
-    local feeder = spawn(function()
-      sleep(0.02)
-      send "USR1"
-    end)
+    local feeder = spawn(send, "USR1")
     for name in signal.iter "SIGUSR1" do
       assert.are.equal("SIGUSR1", name)
       if name then break end
@@ -142,7 +138,7 @@ describe("signal", function()
       io.stdout:flush()
       local _ <close> = setmetatable({}, { __close = function() print "cleaned up" end })
       async.process.run("kill", "-INT", me)
-      async.sleep(5)
+      async.sleep(100)
     ]])
     assert.are.equal("SIGINT\ncleaned up\n", r.stdout)
     assert.are.equal(130, r.status)
@@ -157,7 +153,7 @@ describe("signal", function()
       async.process.run("kill", "-HUP", me)
       waiter:await()
       async.process.run("kill", "-HUP", me)
-      async.sleep(5)
+      async.sleep(100)
     ]])
     assert.are.equal("SIGHUP", r.signal)
   end)

@@ -8,6 +8,7 @@
 
 local async = require "asyncbox"
 local process = require "asyncbox.process"
+local eventually = require "spec.support.eventually"
 
 local children = {}
 
@@ -29,16 +30,13 @@ end
 
 function children.check()
   local left
-  collectgarbage()
-  collectgarbage()
-  async.sleep(0.005) -- handles that were closed go with the next turn of the loop
-  for _ = 1, 50 do
-    left = children.list()
-    if left == nil or left == "" then return end
-    async.sleep(0.01)
+  local ok = pcall(eventually, "no child is left", function()
     collectgarbage()
-  end
-  error("children left: " .. left, 0)
+    collectgarbage()
+    left = children.list() or ""
+    return left == ""
+  end)
+  assert(ok, "children left: " .. left)
 end
 
 return children

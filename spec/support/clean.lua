@@ -66,15 +66,18 @@ local function leftovers()
   return found
 end
 
--- What has been cancelled or was about to end gets a few turns for it.
+-- What has been cancelled or was about to end gets a few turns for it; what the
+-- system has to do first (close, reap, end a call in the thread pool), its time.
 function clean.check()
   local found
-  for _ = 1, 10 do
-    async.sleep(0)
+  local turns, deadline = 0, async.now() + 10
+  repeat
+    turns = turns + 1
+    async.sleep(turns > 10 and 0.005 or 0)
     collect()
     found = leftovers()
     if #found == 0 then return end
-  end
+  until turns >= 10 and #living() > 0 or async.now() > deadline
   for _, task in ipairs(living()) do
     task:cancel()
     pcall(async.await, task)

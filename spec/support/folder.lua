@@ -7,6 +7,7 @@
 local async = require "asyncbox"
 local clean = require "spec.support.clean"
 local cli = require "spec.support.cli"
+local eventually = require "spec.support.eventually"
 
 local folder = { path = nil }
 local ops
@@ -81,10 +82,7 @@ end
 
 -- A call in the thread pool that nobody waits for any more ends when it ends.
 local function settle()
-  for _ = 1, 200 do
-    if async.stats().ops <= ops then break end
-    async.sleep(0.005)
-  end
+  pcall(eventually, "calls have ended", function() return async.stats().ops <= ops end)
 end
 
 function folder.check()
