@@ -2,6 +2,7 @@
  *
  *   fs.c         read, open; the module
  *   fs_write.c   write
+ *   fs_op.c      ops of one job on a path or two; places below the roots
  *   fs_job.c     one blocking call at a time in libuv's thread pool
  *   fs_file.c    open files: their buffers and what runs on them
  *   fs_method.c  the methods that scripts call on them
@@ -54,9 +55,10 @@ int ab_fs_ready(int fd);
 int ab_fs_write_all(ab_fs_job *job, int fd, const char *data, size_t bytes,
                     size_t *done, int64_t at);
 
-/* ---- fs.c: ops of one job, on a path ---- */
+/* ---- fs_op.c: ops of one job, on a path or two ---- */
 
-enum { AB_FS_PERMISSIONS = 0666 }; /* of new files, before the umask */
+/* of what is new, before the umask */
+enum { AB_FS_PERMISSIONS = 0666, AB_FS_FOLDER_PERMISSIONS = 0777 };
 
 typedef struct ab_fs_op {
     ab_op op;
@@ -64,6 +66,10 @@ typedef struct ab_fs_op {
     char *path;
     size_t path_bytes;
     ab_grant_kind kind;
+    char *to; /* the second path, or NULL; field `to` of errors */
+    size_t to_bytes;
+    const char *refused; /* EDENIED: which path; NULL: `path` for `kind` */
+    ab_grant_kind refused_kind;
 } ab_fs_op;
 
 ab_fs_op *ab_fs_op_of(ab_fs_job *job);
@@ -72,6 +78,8 @@ const char *ab_fs_check_path(lua_State *L, int arg);
 /* Step 3.  type->size may be larger; `run` works on ab_fs_op_of(job). */
 ab_fs_op *ab_fs_op_new(lua_State *L, const ab_op_type *type, const char *path,
                        ab_grant_kind kind, int (*run)(ab_fs_job *));
+/* Still step 3: a copy of the second path.  Raises; the op is gone then. */
+void ab_fs_op_set_to(lua_State *L, ab_fs_op *o, const char *to);
 /* Steps 4 and 5. */
 int ab_fs_op_start(lua_State *L, ab_fs_op *o);
 /* The first thing that push does: raises when it failed. */
@@ -82,6 +90,34 @@ void ab_fs_op_drop(ab_op *op);
  * a folder is UV_EISDIR. */
 struct stat;
 int ab_fs_op_open(ab_fs_op *o, int flags, int mode, struct stat *st);
+
+/* Where a path leads, for *at(dir, name, .., flags) calls in the pool.  In a
+ * trusted box that is the path as it stands; in a sandbox a folder below a root
+ * and a name in it that `flags` says not to follow, so the call stays below the
+ * roots whatever is swapped meanwhile. */
+typedef struct ab_fs_place {
+    int dir;
+    int flags; /* 0 or AT_SYMLINK_NOFOLLOW */
+    const char *name;
+    char leaf[AB_LEAF_MAX];
+} ab_fs_place;
+
+enum {
+    AB_FS_FOLLOW = 1,  /* the place where a link leads */
+    AB_FS_NO_SLASH = 2 /* slashes at the end mean nothing: a folder's name */
+};
+
+/* In the pool.  `path` is o->path or o->to (or part of one); a refusal is
+ * recorded in the op.  0: to be closed; or a code. */
+int ab_fs_place_open(ab_fs_op *o, ab_grant_kind kind, const char *path,
+                     unsigned how, ab_fs_place *place);
+/* As 0 or -1 came from a system call: 0 or the code; closes the place. */
+int ab_fs_place_close(ab_fs_place *place, int result);
+
+/* A push that gives true. */
+int ab_fs_push_true(lua_State *L, ab_op *op);
+
+/* ---- what the module is made of ---- */
 
 int ab_fs_write(lua_State *L);
 

@@ -145,13 +145,6 @@ static int run_write_atomic(ab_fs_job *job)
     return err;
 }
 
-static int push_write(lua_State *L, ab_op *op)
-{
-    ab_fs_op_check(L, op);
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
 static void drop_write(ab_op *op)
 {
     write_op *w = (write_op *)op;
@@ -163,7 +156,7 @@ static const ab_op_type write_type = {
     .name = "fs.write",
     .size = sizeof(write_op),
     .flags = AB_OP_EXTERNAL,
-    .push = push_write,
+    .push = ab_fs_push_true,
     .cancel = ab_fs_op_cancel,
     .drop = drop_write,
 };

@@ -154,6 +154,7 @@ static void push_text(lua_State *L, int idx)
     add_field(&b, L, idx, "", "message", "");
     for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++)
         add_field(&b, L, idx, ": ", subjects[i], "");
+    add_field(&b, L, idx, " -> ", "to", "");
     add_field(&b, L, idx, " (", "code", ")");
     add_field(&b, L, idx, "; ", "hint", "");
     luaL_pushresult(&b);

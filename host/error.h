@@ -2,7 +2,8 @@
  *
  * A table with the fields code ("ENOENT"), op ("fs.open"), message, and where
  * it applies path, url, host or limit; tostring gives
- * `fs.open: no such file or directory: data.txt (ENOENT)`. */
+ * `fs.open: no such file or directory: data.txt (ENOENT)`.  Calls on two paths
+ * have the second one as `to`: `...: old.txt -> new.txt (ENOENT)`. */
 #ifndef AB_ERROR_H
 #define AB_ERROR_H
 

@@ -113,6 +113,16 @@ int ab_grants_open(const ab_grants *grants, const char *path, int flags,
 int ab_grants_open_parent(const ab_grants *grants, ab_grant_kind kind,
                           const char *path, char leaf[AB_LEAF_MAX]);
 
+/* For a sandbox: the place that a path means, for *at() calls with
+ * AT_SYMLINK_NOFOLLOW: the descriptor of a granted folder and a name in it, "."
+ * for a folder that is a root itself or whose path ends in a slash or dots.
+ * `follow`: if the last component is a link, the place where it leads, which
+ * has to be there and granted too.  A caller that follows no link at the name
+ * stays below the roots whatever is renamed meanwhile.  Blocks.  A descriptor
+ * (good for *at() only) or a negative code.  Any thread. */
+int ab_grants_open_place(const ab_grants *grants, ab_grant_kind kind,
+                         const char *path, int follow, char leaf[AB_LEAF_MAX]);
+
 /* For grants.c: fills in a rule of kind read or write.  0 or a code. */
 int ab_grants_root(ab_grant_rule *rule, const char *path);
 

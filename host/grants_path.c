@@ -364,10 +364,9 @@ static int open_folder_of_rule(const ab_grants *grants, ab_grant_kind kind,
     return ASYNCBOX_EDENIED;
 }
 
-int ab_grants_open_parent(const ab_grants *grants, ab_grant_kind kind,
-                          const char *path, char leaf[AB_LEAF_MAX])
+static int open_parent(const ab_grants *grants, ab_grant_kind kind,
+                       const char *path, int flags, char leaf[AB_LEAF_MAX])
 {
-    const int flags = O_RDONLY | O_DIRECTORY;
     const char *folder = NULL;
     char *copy = strdup(path);
     if (!copy)
@@ -387,6 +386,58 @@ int ab_grants_open_parent(const ab_grants *grants, ab_grant_kind kind,
         free(abs);
     }
     free(copy);
+    return fd;
+}
+
+int ab_grants_open_parent(const ab_grants *grants, ab_grant_kind kind,
+                          const char *path, char leaf[AB_LEAF_MAX])
+{
+    return open_parent(grants, kind, path, O_RDONLY | O_DIRECTORY, leaf);
+}
+
+/* A folder as a place of its own: a root, or what ends in a slash or dots. */
+static int open_as_folder(const ab_grants *grants, ab_grant_kind kind,
+                          const char *path, char leaf[AB_LEAF_MAX])
+{
+    strcpy(leaf, ".");
+    return open_granted(grants, kind, path, AB_O_PATH | O_DIRECTORY, 0);
+}
+
+static int open_entry(const ab_grants *grants, ab_grant_kind kind,
+                      const char *path, char leaf[AB_LEAF_MAX])
+{
+    int fd = open_parent(grants, kind, path, AB_O_PATH | O_DIRECTORY, leaf);
+    if (fd == UV_EISDIR)
+        return open_as_folder(grants, kind, path, leaf);
+    if (fd != ASYNCBOX_EDENIED)
+        return fd;
+    fd = open_as_folder(grants, kind, path, leaf);
+    /* Whether it is there, and as what, is told below a root only. */
+    return fd < 0 ? ASYNCBOX_EDENIED : fd;
+}
+
+int ab_grants_open_place(const ab_grants *grants, ab_grant_kind kind,
+                         const char *path, int follow, char leaf[AB_LEAF_MAX])
+{
+    struct stat st;
+    if (*path == '\0')
+        return UV_ENOENT;
+    int fd = open_entry(grants, kind, path, leaf);
+    if (fd < 0 || !follow || fstatat(fd, leaf, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        !S_ISLNK(st.st_mode))
+        return fd;
+    close(fd);
+    /* May it be followed?  Then where it leads now; if that is a link by the
+     * time it is used, the caller's call doesn't follow it. */
+    fd = open_granted(grants, kind, path, AB_O_PATH, 0);
+    if (fd < 0)
+        return fd;
+    close(fd);
+    char *real = realpath(path, NULL);
+    if (!real)
+        return ASYNCBOX_EDENIED; /* swapped meanwhile */
+    fd = open_entry(grants, kind, real, leaf);
+    free(real);
     return fd;
 }
 
