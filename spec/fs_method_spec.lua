@@ -3,6 +3,7 @@
 local async = require "asyncbox"
 local fs = require "asyncbox.fs"
 local cli = require "spec.support.cli"
+local eventually = require "spec.support.eventually"
 local folder = require "spec.support.folder"
 local sleep, spawn, timeout = async.sleep, async.spawn, async.timeout
 local at, shell, beside, slurp = folder.at, folder.shell, folder.beside, folder.slurp
@@ -101,9 +102,10 @@ describe("file:read", function()
 
   it("keeps what was read when the wait for it is cancelled", function()
     shell("mkfifo %s", at "f")
-    beside("exec 3>%s; printf half >&3; sleep 0.1; echo \" whole\" >&3", at "f")
+    beside("exec 3>%s; printf half >&3; gate; echo \" whole\" >&3", at "f")
     local f <close> = fs.open(at "f")
     assert.are.equal("ETIMEDOUT", failure(timeout, 0.05, f.read, f).code)
+    folder.go()
     assert.are.equal("half whole", f:read())
   end)
 
@@ -125,14 +127,15 @@ describe("file:read", function()
 
   it("refuses a second task with EBUSY, and serves the first", function()
     shell("mkfifo %s", at "f")
-    beside("exec 3>%s; sleep 0.05; echo x >&3", at "f")
+    beside("exec 3>%s; gate; echo x >&3", at "f")
     local f <close> = fs.open(at "f")
     local first = spawn(f.read, f)
-    sleep(0.01)
+    sleep(0)
     local err = failure(f.read, f)
     assert.are.equal("EBUSY", err.code)
     assert.matches("file:read: another task is using this file: .*/f %(EBUSY%)", tostring(err))
     assert.are.equal("EBUSY", failure(f.close, f).code)
+    folder.go()
     assert.are.equal("x", first:await())
   end)
 end)
@@ -285,7 +288,7 @@ describe("file:write", function()
 
   it("that is stuck in a full FIFO can be cancelled, and the file closed", function()
     shell("mkfifo %s", at "f")
-    beside("exec 3<%s; sleep 0.3", at "f")
+    beside("exec 3<%s; hold", at "f")
     local ok, f
     repeat
       sleep(0.005)
@@ -348,14 +351,14 @@ describe("file:close", function()
   end)
 
   it("happens in a cancelled task, and nothing written is lost", function()
-    local handles = async.stats().handles
+    local written
     local task = spawn(function()
       local f <close> = fs.open(at "x", "w")
       f:write "x"
-      sleep(10)
+      written = true
+      sleep(1000)
     end)
-    repeat sleep(0.005) until async.stats().handles > handles
-    sleep(0.01)
+    eventually("it is written", function() return written end)
     task:cancel()
     assert.are.equal("ECANCELED", failure(task.await, task).code)
     assert.are.equal("x", slurp(at "x"))
@@ -393,7 +396,7 @@ describe("a script that ends with files in use", function()
       async.sleep(0.02)
       os.exit(3, true)]])
     shell("mkfifo %s", at "f")
-    local r = cli.run({ "run", script, at "out", at "f" }, { timeout = 10 })
+    local r = cli.run({ "run", script, at "out", at "f" })
     assert.are.equal(3, r.status)
     assert.are.equal("", r.stderr)
     assert.are.equal("gathered", slurp(at "out"))

@@ -15,7 +15,8 @@ local ops
 -- The program, also from other folders.
 folder.program = cli.program()
 if folder.program:sub(1, 1) ~= "/" then
-  folder.program = os.getenv "PWD" .. "/" .. folder.program
+  local pipe <close> = assert(io.popen "pwd")
+  folder.program = pipe:read "l" .. "/" .. folder.program
 end
 
 function folder.at(name)
@@ -26,9 +27,17 @@ function folder.shell(command, ...)
   assert(os.execute(command:format(...)))
 end
 
--- Starts a shell command beside the spec; it never outlives it for long.
+-- Starts a shell command beside the spec; it never outlives it for long. In it,
+-- `hold` goes on until the case ends, `gate` until the case says folder.go().
 function folder.beside(command, ...)
-  folder.shell("timeout 10 sh -c '%s' </dev/null >/dev/null 2>&1 &", command:format(...))
+  local words = "hold() { while [ -e %s ]; do sleep 0.02; done; }; " ..
+    "gate() { until [ -e %s ]; do sleep 0.02; done; }; "
+  words = words:format(folder.path, folder.at "go") .. command:format(...)
+  folder.shell("timeout 100 sh -c '%s' </dev/null >/dev/null 2>&1 &", words)
+end
+
+function folder.go()
+  folder.put("go", "")
 end
 
 function folder.slurp(path)

@@ -115,7 +115,7 @@ function nginx:stop()
   -- The pid file goes when the master process has ended.
   os.execute(string.format(
     "pid=$(cat %s/nginx.pid) && kill $pid && n=0 && "
-      .. "while [ -e %s/nginx.pid ] && [ $n -lt 500 ]; do n=$((n+1)); sleep 0.01; done; "
+      .. "while [ -e %s/nginx.pid ] && [ $n -lt 3000 ]; do n=$((n+1)); sleep 0.01; done; "
       .. "rm -rf %s",
     self.dir, self.dir, self.dir
   ))
