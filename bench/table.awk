@@ -1,5 +1,5 @@
 # Medians of one workload's raw runs as a Markdown table, best first, and asyncbox's ratios under it.
-#   metric   which derived figure: startup ns late rate seconds mem
+#   metric   which derived figure: startup ns late rate seconds mem files mbs procs
 #   floor    the row that is the floor
 #   goal     asyncbox's goal, as a ratio to the row `against`, or in the figure's own unit if that is empty
 # A row named "floor: ..." or "limit: ..." is no peer; one with "(no loop)" never reaches its event loop.
@@ -7,6 +7,8 @@ BEGIN {
   FS = "\t"
   head["startup"] = "ms"; head["ns"] = "ns each"; head["late"] = "CPU us each | late by, s"
   head["rate"] = "CPU us each | per s"; head["seconds"] = "s"; head["mem"] = "bytes per task"
+  head["files"] = "ms | CPU us per file"; head["mbs"] = "s per GB | MB/s | CPU s per GB"
+  head["procs"] = "us each | per s | CPU us each"
 }
 function med(s,   a, n, i, j, v) {
   n = split(s, a, " ")
@@ -35,6 +37,9 @@ function figures(p,   name) { # sets fig[p], what is compared, and text[p]
   else if (metric == "late") { fig[p] = med(cpu_each[p]) * 1e6; text[p] = num(fig[p]) " | " sprintf("%.3f", med(t[p]) - 1) }
   else if (metric == "rate") { fig[p] = med(cpu_each[p]) * 1e6; text[p] = num(fig[p]) " | " sprintf("%.0f", n[p] / med(t[p])) }
   else if (metric == "seconds") { fig[p] = med(t[p]); text[p] = sprintf("%.3f", fig[p]) }
+  else if (metric == "files") { fig[p] = med(t[p]) * 1e3; text[p] = num(fig[p]) " | " num(med(cpu_each[p]) * 1e6) }
+  else if (metric == "mbs") { fig[p] = med(t[p]) / n[p] * 1e9; text[p] = num(fig[p]) " | " sprintf("%.0f", 1e3 / fig[p]) " | " num(med(cpu_each[p]) * 1e9) }
+  else if (metric == "procs") { fig[p] = med(t[p]) / n[p] * 1e6; text[p] = num(fig[p]) " | " sprintf("%.0f", 1e6 / fig[p]) " | " num(med(cpu_each[p]) * 1e6) }
   else if (metric == "mem") { name = p; sub(/@.*/, "", name); fig[p] = (med(rss[p]) - med(rss[name "@1"])) * 1024 / (n[p] - 1); text[p] = num(fig[p]) }
 }
 function by_figure(rows, k,   i, j, v) {
@@ -43,6 +48,10 @@ function by_figure(rows, k,   i, j, v) {
     for (j = i - 1; j > 0 && fig[rows[j]] > fig[v]; j--) rows[j + 1] = rows[j]
     rows[j + 1] = v
   }
+}
+function rules(heads,   s) { # one for each column after the first
+  while (sub(/\|/, "", heads)) s = s "---|"
+  return s
 }
 function ratio(a, b) { return sprintf("%.2f", fig[a] / fig[b]) }
 function table(suffix,   i, k, p, rows, name) { # of the rows whose names end so; suffix is left out
@@ -55,7 +64,7 @@ function table(suffix,   i, k, p, rows, name) { # of the rows whose names end so
   }
   if (!k) return
   by_figure(rows, k)
-  printf "| %s | runs | wall s | CPU s | RSS MB | %s |\n|---|---|---|---|---|---|%s\n", suffix == "" ? "peer" : "peer, " substr(suffix, 2) " tasks", head[metric], head[metric] ~ /\|/ ? "---|" : ""
+  printf "| %s | runs | wall s | CPU s | RSS MB | %s |\n|---|---|---|---|---|---|%s\n", suffix == "" ? "peer" : "peer, " substr(suffix, 2) " tasks", head[metric], rules(head[metric])
   for (i = 1; i <= k; i++) {
     p = rows[i]
     name = substr(p, 1, length(p) - length(suffix))
@@ -69,7 +78,7 @@ function ratios(rows, k, suffix,   us, i, p, best, lua, promise, f, g) {
   if (!(us in fig)) { print "- asyncbox: not in this run"; return }
   for (i = k; i >= 1; i--) {
     p = rows[i]
-    if (p == us || p ~ /^(floor|limit):/) continue
+    if (p ~ /^asyncbox/ || p ~ /^(floor|limit):/) continue
     if (p ~ /\(no loop\)/) promise = p
     else { best = p; if (p ~ /lua5\.4/) lua = p }
   }

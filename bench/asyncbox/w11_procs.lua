@@ -1,16 +1,22 @@
--- W11: run `true` COUNT times, CONCURRENCY at a time, exit codes collected.
+-- W11: run `true` COUNT times, CONCURRENCY at a time, exit codes collected; by
+-- process.spawn, or with a third argument "run" by process.run.
 local async = require "asyncbox"
 local process = async.process
-local COUNT, CONCURRENCY = tonumber(arg[1]), tonumber(arg[2])
+local COUNT, CONCURRENCY, BY_RUN = tonumber(arg[1]), tonumber(arg[2]), arg[3] == "run"
 
 local options = { stdin = "null", stdout = "null", stderr = "null" }
 local t0 = async.now()
 local left, codes = COUNT, {}
 
+local function once()
+  if BY_RUN then return process.run("/bin/true", options).status end
+  return (process.spawn("/bin/true", options):wait())
+end
+
 local function worker()
   while left > 0 do
     left = left - 1
-    local code = process.spawn("/bin/true", options):wait()
+    local code = once()
     codes[#codes + 1] = code
   end
 end
