@@ -89,8 +89,13 @@ void ab_fs_op_check(lua_State *L, ab_op *op)
         ab_grants_denied_path(L, o->refused ? o->refused_kind : o->kind,
                               op->type->name,
                               o->refused ? o->refused : o->path);
+    const char *hint =
+        op->status == UV_EMFILE
+            ? "too many open files (close some, or raise the limit that ulimit "
+              "-n shows)"
+            : NULL;
     ab_error_push(L, op->status,
-                  &(ab_detail){op->type->name, NULL, "path", o->path});
+                  &(ab_detail){op->type->name, hint, "path", o->path});
     if (o->to) {
         lua_pushstring(L, o->to);
         lua_setfield(L, -2, "to");

@@ -74,25 +74,78 @@ static int open_target(write_op *w, char leaf[AB_LEAF_MAX], int *mode)
     return dir;
 }
 
-/* A new file beside the target, which no one else makes at the same time. */
-static int make_temporary(int dir, char name[AB_LEAF_MAX], int mode)
+/* ---- the temporary file ----
+ *
+ * Where the system can, it has no name until it is whole and on the disk, so
+ * that a process that is killed leaves nothing behind; else, and for the
+ * moment before it takes the target's name, it is called .asyncbox- and 16
+ * digits. */
+
+static int make_name(char name[AB_LEAF_MAX])
+{
+    unsigned char id[8];
+    int err = uv_random(NULL, NULL, id, sizeof id, 0, NULL);
+    if (err)
+        return err;
+    int n = snprintf(name, AB_LEAF_MAX, ".asyncbox-");
+    for (size_t k = 0; k < sizeof id; k++)
+        n += snprintf(name + n, AB_LEAF_MAX - (size_t)n, "%02x", id[k]);
+    return 0;
+}
+
+/* linkat(2) of a file without a name goes by /proc. */
+#ifdef O_TMPFILE
+#define LINK_PATH "/proc/self/fd/%d"
+
+static int open_unnamed(int dir, int mode)
+{
+    return access("/proc/self/fd", X_OK) < 0
+               ? -1
+               : openat(dir, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, mode);
+}
+
+static int link_unnamed(int fd, int dir, const char *name)
+{
+    char path[sizeof LINK_PATH + 12];
+    snprintf(path, sizeof path, LINK_PATH, fd);
+    return linkat(AT_FDCWD, path, dir, name, AT_SYMLINK_FOLLOW);
+}
+#else
+static int open_unnamed(int dir, int mode) { return (void)dir, (void)mode, -1; }
+static int link_unnamed(int fd, int dir, const char *name)
+{
+    return (void)fd, (void)dir, (void)name, -1;
+}
+#endif
+
+/* Finds a name that nobody has, for a new file (fd is -1) or for one without a
+ * name.  Gives the file's descriptor or a code, and then no name. */
+static int take_name(int fd, int dir, char name[AB_LEAF_MAX], int mode)
 {
     for (int i = 0; i < 100; i++) {
-        unsigned char id[8];
-        int err = uv_random(NULL, NULL, id, sizeof id, 0, NULL);
-        if (err)
-            return err;
-        int n = snprintf(name, AB_LEAF_MAX, ".asyncbox-");
-        for (size_t k = 0; k < sizeof id; k++)
-            n += snprintf(name + n, AB_LEAF_MAX - (size_t)n, "%02x", id[k]);
-        int fd =
-            openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-        if (fd >= 0)
-            return fd;
-        if (errno != EEXIST)
-            return uv_translate_sys_error(errno);
+        int err = make_name(name);
+        int found = fd;
+        if (!err && fd < 0)
+            found = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                           mode);
+        else if (!err && link_unnamed(fd, dir, name) < 0)
+            found = -1;
+        if (!err && found >= 0)
+            return found;
+        if (!err && errno == EEXIST)
+            continue;
+        *name = '\0';
+        return err ? err : uv_translate_sys_error(errno);
     }
+    *name = '\0';
     return UV_EEXIST;
+}
+
+static int make_temporary(int dir, char name[AB_LEAF_MAX], int mode)
+{
+    *name = '\0';
+    int fd = open_unnamed(dir, mode);
+    return fd >= 0 ? fd : take_name(-1, dir, name, mode);
 }
 
 static int sync_fd(int fd)
@@ -103,7 +156,8 @@ static int sync_fd(int fd)
     return 0;
 }
 
-static int fill_temporary(write_op *w, int keep_mode)
+static int fill_temporary(write_op *w, int keep_mode, int dir,
+                          char name[AB_LEAF_MAX])
 {
     int fd = w->base.job.fd;
     int err = ab_fs_write_all(&w->base.job, fd, w->data, w->len, &w->done, -1);
@@ -112,6 +166,10 @@ static int fill_temporary(write_op *w, int keep_mode)
         err = uv_translate_sys_error(errno);
     if (!err)
         err = sync_fd(fd);
+    if (!err && !*name) {
+        int named = take_name(fd, dir, name, 0);
+        err = named < 0 ? named : 0;
+    }
     int close_err = close_file(&w->base.job);
     return err ? err : close_err;
 }
@@ -131,15 +189,15 @@ static int run_write_atomic(ab_fs_job *job)
     int err = fd < 0 ? fd : 0;
     if (!err) {
         job->fd = fd;
-        err = fill_temporary(w, keep_mode);
+        err = fill_temporary(w, keep_mode, dir, temporary);
         if (!err && atomic_load(&job->stop))
             err = UV_ECANCELED;
         if (!err && renameat(dir, temporary, dir, leaf) < 0)
             err = uv_translate_sys_error(errno);
-        if (err)
-            unlinkat(dir, temporary, 0);
-        else
+        if (!err)
             err = sync_fd(dir);
+        else if (*temporary)
+            unlinkat(dir, temporary, 0);
     }
     close(dir);
     return err;
