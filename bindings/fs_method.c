@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Up to here writes are only gathered. */
-#define GATHER ((size_t)256 << 10)
+#define GATHER ((size_t)32 << 10)
 
 static ab_fs_file *self_of(lua_State *L)
 {
