@@ -2,6 +2,7 @@
 
 local async = require "asyncbox"
 local clean = require "spec.support.clean"
+local cli = require "spec.support.cli"
 local await, sleep, spawn, timeout, shield =
   async.await, async.sleep, async.spawn, async.timeout, async.shield
 
@@ -31,6 +32,15 @@ local function on_close(f)
   return setmetatable({}, { __close = function(_, err) f(err) end })
 end
 
+-- Runs code under the virtual clock: how much happens before a deadline must not
+-- depend on the machine.
+local function in_virtual_time(code)
+  local r = cli.run { "run", "--virtual-time", "-e",
+    "local async = require 'asyncbox' local sleep, timeout = async.sleep, async.timeout " .. code }
+  assert.equal("", r.stderr)
+  return r.stdout
+end
+
 -- No scope is left behind: the task can wait, and is not shielded.
 local function assert_no_scope()
   sleep(0)
@@ -47,16 +57,16 @@ describe("A timeout", function()
 
   it("gives the results of what ends in time.", function()
     local function same(...) return ... end
-    assert.same({ 1, nil, 3, n = 3 }, table.pack(timeout(1, same, 1, nil, 3)))
-    assert.equal(0, select("#", timeout(1, sleep, 0)))
+    assert.same({ 1, nil, 3, n = 3 }, table.pack(timeout(100, same, 1, nil, 3)))
+    assert.equal(0, select("#", timeout(100, sleep, 0)))
     local f = async(function(x)
       sleep(0)
       return x
     end)
-    assert.equal(1, timeout(1, f, 1))
-    assert.equal(2, timeout(1, f(2)))
-    assert.equal(3, timeout(1, spawn(f, 3)))
-    assert.equal(4, timeout(1, 4))
+    assert.equal(1, timeout(100, f, 1))
+    assert.equal(2, timeout(100, f(2)))
+    assert.equal(3, timeout(100, spawn(f, 3)))
+    assert.equal(4, timeout(100, 4))
   end)
 
   it("turns into ETIMEDOUT at its own boundary, not inside.", function()
@@ -103,7 +113,7 @@ describe("A timeout", function()
       error(err, 0)
     end)
     assert.same({ "ECANCELED" }, order) -- the outer one: inside, that is a cancellation
-    assert.equal("after", timeout(1, function()
+    assert.equal("after", timeout(100, function()
       assert_code("ETIMEDOUT", timeout, 0.001, sleep, 10)
       sleep(0.001)
       return "after"
@@ -164,35 +174,35 @@ describe("A timeout", function()
   end)
 
   it("works around user coroutines that are resumed inside only.", function()
-    local gen = coroutine.wrap(function()
-      for i = 1, 3 do
-        sleep(0.0001)
-        coroutine.yield(i)
-      end
-      sleep(10)
-    end)
-    local got = {}
-    assert_code("ETIMEDOUT", timeout, 0.02, function()
-      while true do got[#got + 1] = gen() end
-    end)
-    assert.same({ 1, 2, 3 }, got)
+    assert.equal("1\n2\n3\nETIMEDOUT\n", in_virtual_time [[
+      local gen = coroutine.wrap(function()
+        for i = 1, 3 do
+          sleep(0.1)
+          coroutine.yield(i)
+        end
+        sleep(10)
+      end)
+      print(select(2, pcall(timeout, 2, function()
+        while true do print(gen()) end
+      end)).code)]])
   end)
 
   it("does not follow a coroutine out of its block.", function()
-    local co = coroutine.create(function()
-      sleep(0)
-      coroutine.yield "out"
-      sleep(0.003)
-      return "in"
-    end)
-    timeout(0.002, function() assert.same({ true, "out" }, { coroutine.resume(co) }) end)
-    assert.same({ true, "in" }, { coroutine.resume(co) })
+    assert.equal("true\tout\ntrue\tin\n", in_virtual_time [[
+      local co = coroutine.create(function()
+        sleep(0)
+        coroutine.yield "out"
+        sleep(3)
+        return "in"
+      end)
+      timeout(2, function() print(coroutine.resume(co)) end)
+      print(coroutine.resume(co))]])
   end)
 
   it("inside a coroutine refuses a yield, before and after a wait.", function()
     for _, seconds in ipairs { 0, 0.0001 } do
       for _, enter in ipairs {
-        function(f) timeout(1, f) end, function(f) shield(f) end,
+        function(f) timeout(100, f) end, function(f) shield(f) end,
         function(f) async.run(f) end,
         function(f)
           local _ <close> = async.group()
@@ -209,7 +219,7 @@ describe("A timeout", function()
       end
     end
     local co = coroutine.wrap(function()
-      timeout(1, function()
+      timeout(100, function()
         local inner = coroutine.wrap(function()
           sleep(0)
           coroutine.yield(2) -- does not leave the block
@@ -222,7 +232,7 @@ describe("A timeout", function()
   end)
 
   it("is left by a coroutine that ends in the middle.", function()
-    local co = coroutine.wrap(function() timeout(1, error, "x", 0) end)
+    local co = coroutine.wrap(function() timeout(100, error, "x", 0) end)
     assert.equal("x", failure(co))
     co = coroutine.wrap(function()
       local g = async.group() -- never closed
@@ -239,7 +249,7 @@ describe("A timeout", function()
 
   it("leaves groups inside that were never closed.", function()
     local keep
-    assert.equal(1, timeout(1, function()
+    assert.equal(1, timeout(100, function()
       keep = async.group()
       return 1
     end))

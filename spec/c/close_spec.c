@@ -363,7 +363,7 @@ static int close_after(const program *p, int turns, int how)
              : how == INTERRUPTED ? "turns, interrupted"
                                   : "turns");
     snprintf(where, sizeof where, "close_spec: stopped in %s\n", check_context);
-    alarm(20);
+    alarm(120);
     asyncbox *box = NULL;
     char globals[120];
     int left = 1, files = open_files();

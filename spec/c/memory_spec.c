@@ -291,7 +291,7 @@ static asyncbox *ready_box(counter *c)
 static int run_once(const program *p, size_t n, int on)
 {
     counter c = {0};
-    alarm(30);
+    alarm(120);
     note(p->name, n, on, "start");
     asyncbox *box = ready_box(&c);
     c.calls = 0;
@@ -337,7 +337,7 @@ static int run_new(size_t n, int on)
     counter c = {.fail_at = n, .fail_on = on};
     asyncbox_config config = check_config(&c);
     asyncbox *box = NULL;
-    alarm(30);
+    alarm(120);
     note("new", n, on, "new");
     int status = asyncbox_new(&config, &box);
     if (status) {
@@ -369,7 +369,7 @@ static void run_capped(const program *p)
         asyncbox_config config = check_config(&c);
         config.memory_bytes = cap;
         asyncbox *box = NULL;
-        alarm(30);
+        alarm(120);
         note(p->name, cap, 0, "capped");
         int status = asyncbox_new(&config, &box);
         if (status) {
