@@ -188,6 +188,7 @@ static int l_read(lua_State *L)
 typedef struct open_op {
     ab_fs_op base;
     char mode[4];
+    int perm; /* of a file that is made */
     ab_fs_opened opened;
 } open_op;
 
@@ -222,8 +223,7 @@ static int run_open(ab_fs_job *job)
 {
     open_op *o = (open_op *)ab_fs_op_of(job);
     struct stat st;
-    int err =
-        ab_fs_op_open(&o->base, open_flags(o->mode), AB_FS_PERMISSIONS, &st);
+    int err = ab_fs_op_open(&o->base, open_flags(o->mode), o->perm, &st);
     if (err)
         return err;
     o->opened.regular = S_ISREG(st.st_mode);
@@ -257,6 +257,10 @@ static int l_open(lua_State *L)
     const char *path = ab_fs_check_path(L, 1);
     luaL_argcheck(L, read_mode(luaL_optstring(L, 2, "r"), mode), 2,
                   "invalid mode (want r, w, a, r+, w+ or a+)");
+    lua_Integer perm = luaL_optinteger(L, 3, AB_FS_PERMISSIONS);
+    luaL_argcheck(L, perm >= 0 && perm <= 07777, 3,
+                  "perm must be from 0 to 4095 (octal 7777)");
+    ab_fs_check_mode(L, "fs.open", path, (int)perm);
     int writes = mode[0] != 'r' || mode[1] == '+';
     if (mode[0] == 'r' || mode[1] == '+')
         ab_grants_check_path(L, AB_GRANT_READ, "fs.open", path);
@@ -266,6 +270,7 @@ static int l_open(lua_State *L)
     open_op *o = (open_op *)ab_fs_op_new(
         L, &open_type, path, writes ? AB_GRANT_WRITE : AB_GRANT_READ, run_open);
     memcpy(o->mode, mode, sizeof mode);
+    o->perm = (int)perm;
     return ab_fs_op_start(L, &o->base);
 }
 
@@ -308,5 +313,8 @@ int ab_open_fs(lua_State *L)
     luaL_newlibtable(L, functions);
     push_account(L);
     luaL_setfuncs(L, functions, 1);
+    luaL_setfuncs(L, ab_fs_meta_functions, 0);
+    luaL_setfuncs(L, ab_fs_link_functions, 0);
+    luaL_setfuncs(L, ab_fs_mkdir_functions, 0);
     return 1;
 }

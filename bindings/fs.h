@@ -3,6 +3,9 @@
  *   fs.c         read, open; the module
  *   fs_write.c   write
  *   fs_op.c      ops of one job on a path or two; places below the roots
+ *   fs_meta.c    calls on one name: stat, chmod, readlink, ...
+ *   fs_mkdir.c   mkdir, rmdir
+ *   fs_link.c    calls on two: rename, link, symlink
  *   fs_job.c     one blocking call at a time in libuv's thread pool
  *   fs_file.c    open files: their buffers and what runs on them
  *   fs_method.c  the methods that scripts call on them
@@ -12,6 +15,7 @@
 
 #include "binding.h"
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <uv.h>
 
 /* ---- fs_job.c ----
@@ -88,7 +92,6 @@ void ab_fs_op_cancel(ab_op *op);
 void ab_fs_op_drop(ab_op *op);
 /* In the pool: opens the path as job.fd and looks at what it is.  0 or a code;
  * a folder is UV_EISDIR. */
-struct stat;
 int ab_fs_op_open(ab_fs_op *o, int flags, int mode, struct stat *st);
 
 /* Where a path leads, for *at(dir, name, .., flags) calls in the pool.  In a
@@ -117,9 +120,24 @@ int ab_fs_place_close(ab_fs_place *place, int result);
 /* A push that gives true. */
 int ab_fs_push_true(lua_State *L, ab_op *op);
 
+/* ---- fs_meta.c ---- */
+
+/* "file", "directory", "link", "fifo", "socket", "char", "block", "unknown" */
+const char *ab_fs_type_name(mode_t mode);
+/* The table that fs.stat gives. */
+void ab_fs_push_stat(lua_State *L, const struct stat *st);
+/* Step 2: raises EDENIED when a sandbox wants to set a set-ID bit.  -1: none
+ * was given. */
+void ab_fs_check_mode(lua_State *L, const char *op, const char *path, int mode);
+
 /* ---- what the module is made of ---- */
 
+/* In the pool: what was written so far to the disk, as far as the file can. */
+int ab_fs_sync(int fd);
 int ab_fs_write(lua_State *L);
+extern const luaL_Reg ab_fs_meta_functions[];  /* fs_meta.c */
+extern const luaL_Reg ab_fs_link_functions[];  /* fs_link.c */
+extern const luaL_Reg ab_fs_mkdir_functions[]; /* fs_mkdir.c */
 
 /* ---- fs_format.c ---- */
 

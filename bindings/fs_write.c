@@ -14,7 +14,16 @@ typedef struct write_op {
     size_t len, done;
     int append;
     int mode; /* -1: not given */
+    int sync;
 } write_op;
+
+int ab_fs_sync(int fd)
+{
+    /* Not every file system can, and not every folder may be. */
+    if (fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP && errno != EBADF)
+        return uv_translate_sys_error(errno);
+    return 0;
+}
 
 /* In the pool.  The error of close(2) counts: a full disk or quota may show
  * only here. */
@@ -41,7 +50,10 @@ static int run_write(ab_fs_job *job)
     int err = ab_fs_write_all(job, job->fd, w->data, w->len, &w->done, -1);
     if (err)
         return err; /* the fd: ab_fs_op_drop's, or the next turn's */
-    return close_file(job);
+    if (w->sync)
+        err = ab_fs_sync(job->fd);
+    int close_err = close_file(job);
+    return err ? err : close_err;
 }
 
 /* The folder and the name to replace.  A symlink is written through, as an
@@ -70,7 +82,8 @@ static int open_target(write_op *w, char leaf[AB_LEAF_MAX], int *mode)
         close(dir);
         return S_ISDIR(st.st_mode) ? UV_EISDIR : UV_EINVAL;
     }
-    *mode = there ? (int)(st.st_mode & 07777) : -1;
+    /* As with any write, set-ID bits do not outlive the old bytes. */
+    *mode = there ? (int)(st.st_mode & 01777) : -1;
     return dir;
 }
 
@@ -148,14 +161,6 @@ static int make_temporary(int dir, char name[AB_LEAF_MAX], int mode)
     return fd >= 0 ? fd : take_name(-1, dir, name, mode);
 }
 
-static int sync_fd(int fd)
-{
-    /* Not every file system can, and not every folder may be. */
-    if (fsync(fd) < 0 && errno != EINVAL && errno != ENOTSUP && errno != EBADF)
-        return uv_translate_sys_error(errno);
-    return 0;
-}
-
 static int fill_temporary(write_op *w, int keep_mode, int dir,
                           char name[AB_LEAF_MAX])
 {
@@ -165,7 +170,7 @@ static int fill_temporary(write_op *w, int keep_mode, int dir,
         fchmod(fd, (mode_t)keep_mode) < 0)
         err = uv_translate_sys_error(errno);
     if (!err)
-        err = sync_fd(fd);
+        err = ab_fs_sync(fd);
     if (!err && !*name) {
         int named = take_name(fd, dir, name, 0);
         err = named < 0 ? named : 0;
@@ -195,7 +200,7 @@ static int run_write_atomic(ab_fs_job *job)
         if (!err && renameat(dir, temporary, dir, leaf) < 0)
             err = uv_translate_sys_error(errno);
         if (!err)
-            err = sync_fd(dir);
+            err = ab_fs_sync(dir);
         else if (*temporary)
             unlinkat(dir, temporary, 0);
     }
@@ -221,7 +226,8 @@ static const ab_op_type write_type = {
 
 int ab_fs_write(lua_State *L)
 {
-    static const char *const known[] = {"append", "atomic", "mode", NULL};
+    static const char *const known[] = {"append", "atomic", "mode", "sync",
+                                        NULL};
     ab_task_check(L, "fs.write");
     const char *path = ab_fs_check_path(L, 1);
     size_t len;
@@ -232,6 +238,8 @@ int ab_fs_write(lua_State *L)
     int mode = (int)ab_option_integer(L, 3, "mode", -1, 0, 07777);
     if (append && atomic)
         return luaL_error(L, "fs.write: append and atomic exclude each other");
+    int sync = ab_option_boolean(L, 3, "sync", 0);
+    ab_fs_check_mode(L, "fs.write", path, mode);
     ab_grants_check_path(L, AB_GRANT_WRITE, "fs.write", path);
 
     write_op *w =
@@ -246,6 +254,7 @@ int ab_fs_write(lua_State *L)
     }
     w->append = append;
     w->mode = mode;
+    w->sync = sync;
     w->base.job.events = UV_WRITABLE;
     return ab_fs_op_start(L, &w->base);
 }

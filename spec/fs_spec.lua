@@ -234,7 +234,7 @@ describe("fs.write", function()
   it("names the argument or option that is wrong", function()
     assert.matches("bad argument #2 to '.*write' %(string expected", text_of(fs.write, "x", {}))
     assert.matches(
-      "fs.write: unknown option 'apend' %(known: append, atomic, mode%)",
+      "fs.write: unknown option 'apend' %(known: append, atomic, mode, sync%)",
       text_of(fs.write, "x", "", { apend = true })
     )
     assert.matches("'append' must be a boolean", text_of(fs.write, "x", "", { append = 1 }))

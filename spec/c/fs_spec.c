@@ -136,10 +136,34 @@ static const char everything[] =
     "end\n"
     "async.sleep(10)\n";
 
-static void close_after(int turns, long us)
+/* Every call on a name, pending over and over. */
+static const char names[] =
+    "local async = require 'asyncbox'\n"
+    "local fs, spawn = async.fs, async.spawn\n"
+    "local dir = ...\n"
+    "fs.write(dir .. '/n', 'x', {sync = true})\n"
+    "local function again(f, ...)\n"
+    "  spawn(function(...) while true do pcall(f, ...) async.sleep(0) end "
+    "end,\n"
+    "    ...)\n"
+    "end\n"
+    "for i = 1, 3 do\n"
+    "  local n, new = dir .. '/n', dir .. '/new' .. i\n"
+    "  for _, f in ipairs {fs.stat, fs.lstat, fs.exists, fs.readlink,\n"
+    "    fs.realpath, fs.chown, fs.utime} do again(f, n) end\n"
+    "  again(fs.chmod, n, 384)\n"
+    "  again(fs.mkdir, new .. '/a/b/c', {parents = true})\n"
+    "  again(fs.rmdir, new .. '/a/b/c')\n"
+    "  again(fs.symlink, 'x', new .. 's')\n"
+    "  again(fs.link, n, new .. 'l')\n"
+    "  again(fs.rename, new .. 'l', new .. 's')\n"
+    "end\n"
+    "async.sleep(10)\n";
+
+static void close_after(const char *code, int turns, long us)
 {
     int fds = count_fds();
-    asyncbox *box = make_box(everything, 0);
+    asyncbox *box = make_box(code, 0);
     CHECK(box != NULL);
     if (!box)
         return;
@@ -159,9 +183,11 @@ static void close_after(int turns, long us)
 static void closed_at_every_moment(void)
 {
     for (int turns = 0; turns < 30; turns++)
-        close_after(turns, turns % 3 * 100);
+        close_after(everything, turns, turns % 3 * 100);
     for (int i = 0; i < 20; i++)
-        close_after(10 + 2 * i, 40L * i);
+        close_after(everything, 10 + 2 * i, 40L * i);
+    for (int turns = 0; turns < 20; turns++)
+        close_after(names, turns, turns % 3 * 50);
 }
 
 /* A FIFO that nobody writes must not keep the box. */
@@ -200,6 +226,14 @@ static const char small[] =
     "  f:write('three', 3) f:seek('set') f:read('L', 2, 'n', 'a')\n"
     "  f:write(('x'):rep(300000))\n"
     "end\n"
+    "fs.chmod(dir .. '/m', 384) fs.utime(dir .. '/m', 1) fs.chown(dir .. "
+    "'/m')\n"
+    "pcall(fs.stat, dir .. '/m') pcall(fs.lstat, dir .. '/none')\n"
+    "pcall(fs.exists, dir .. '/m') pcall(fs.realpath, dir .. '/m')\n"
+    "fs.mkdir(dir .. '/p/q/r', {parents = true}) fs.rmdir(dir .. '/p/q/r')\n"
+    "pcall(fs.symlink, 'm', dir .. '/s') pcall(fs.readlink, dir .. '/s')\n"
+    "pcall(fs.link, dir .. '/m', dir .. '/h')\n"
+    "pcall(fs.rename, dir .. '/none', dir .. '/to')\n"
     "pcall(fs.read, dir .. '/none')\n"
     "pcall(fs.read, '/etc/passwd')\n";
 
