@@ -7,6 +7,7 @@
 #define AB_BINDING_H
 
 #include "box.h"
+#include "compat.h"
 #include "coro.h"
 #include "error.h"
 #include "op.h"
@@ -18,6 +19,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <stdio.h>
 
 /* ---- classes: userdata with methods ----
  * A class is a metatable kept in the registry under the address of its name.
@@ -90,6 +92,22 @@ ab_stream *ab_stream_new(lua_State *L, const char *name, unsigned flags);
  * descriptor; else a code, and it is still the caller's.  Not in a closing
  * box. */
 int ab_stream_open_pipe(ab_stream *stream, int fd);
+/* What a stream does that is opened when it is first used. */
+typedef struct ab_stream_source {
+    /* Opens it for the call `op`, or raises. */
+    void (*open)(lua_State *L, ab_stream *stream, const char *op);
+    /* No more bytes will come: 0, or the code of what went wrong. */
+    int (*end)(ab_stream *stream);
+    /* The descriptor is closed.  No Lua. */
+    void (*closed)(ab_box *box);
+    /* What a code means here, NULL: what it means everywhere.  Static. */
+    const char *(*explain)(int code);
+} ab_stream_source;
+/* Before anything else.  Such a stream reads from the system only while a task
+ * waits for bytes: what nobody asks for is left to others. */
+void ab_stream_set_source(ab_stream *stream, const ab_stream_source *source);
+/* Takes bytes that `from` holds already in its buffer.  0, UV_ENOMEM. */
+int ab_stream_feed(ab_stream *stream, FILE *from, size_t bytes);
 /* How many bytes may be on their way before write waits. */
 void ab_stream_set_high_water(ab_stream *stream, size_t bytes);
 /* From now on an empty pipe counts as its end, though somebody may still hold
@@ -114,6 +132,7 @@ int ab_open_http(lua_State *L);
 int ab_open_json(lua_State *L);
 int ab_open_process(lua_State *L);
 int ab_open_signal(lua_State *L);
+int ab_open_stdin(lua_State *L);
 int ab_open_url(lua_State *L);
 
 #endif

@@ -35,6 +35,11 @@ ab_stream *ab_stream_new(lua_State *L, const char *name, unsigned flags)
     return s;
 }
 
+void ab_stream_set_source(ab_stream *s, const ab_stream_source *source)
+{
+    s->source = source;
+}
+
 void ab_stream_set_high_water(ab_stream *s, size_t bytes)
 {
     s->high_water = bytes;
@@ -84,6 +89,8 @@ static void on_closed(uv_handle_t *handle)
     ab_stream *s = handle->data;
     s->open = 0;
     s->box->live_handles--;
+    if (s->source)
+        s->source->closed(s->box);
     if (!s->reader)
         ab_stream_free_buffer(s);
     ab_stream_unref(s);
@@ -138,6 +145,8 @@ ab_stream *ab_stream_test(lua_State *L, int idx)
 int ab_stream_fail(lua_State *L, const ab_stream *s, int code, const char *op,
                    const char *message)
 {
+    if (!message && s->source)
+        message = s->source->explain(code);
     return ab_error_raise(L, code,
                           &(ab_detail){op, message, "stream", s->name});
 }
@@ -157,6 +166,8 @@ ab_stream *ab_stream_enter(lua_State *L, const char *op, unsigned flag)
         ab_stream_fail(L, s, UV_EBUSY, op,
                        reads ? "another task is reading from this stream"
                              : "another task is writing to this stream");
+    if (s->source && !s->open)
+        s->source->open(L, s, op);
     return s;
 }
 

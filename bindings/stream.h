@@ -21,8 +21,9 @@ struct ab_stream {
     } uv;
     ab_box *box;
     ab_closer closer;
-    int refs;                /* the Lua object, the open handle, each op */
-    unsigned flags;          /* AB_STREAM_READ, AB_STREAM_WRITE */
+    int refs;       /* the Lua object, the open handle, each op */
+    unsigned flags; /* AB_STREAM_READ, AB_STREAM_WRITE */
+    const ab_stream_source *source; /* static; NULL: none */
     const char *name;        /* static: "stdout", in errors and tostring */
     unsigned open : 1;       /* the handle is initialised and not yet gone */
     unsigned closing : 1;    /* uv_close was called */

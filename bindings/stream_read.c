@@ -135,6 +135,22 @@ static int make_room(ab_stream *s)
     return 1;
 }
 
+int ab_stream_feed(ab_stream *s, FILE *from, size_t bytes)
+{
+    while (bytes) {
+        if (!make_room(s))
+            return UV_ENOMEM;
+        size_t space = s->in_cap - s->in_len;
+        size_t n =
+            fread(s->in + s->in_len, 1, bytes < space ? bytes : space, from);
+        if (!n)
+            break;
+        s->in_len += n;
+        bytes -= n;
+    }
+    return 0;
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
@@ -174,6 +190,19 @@ static void end_if_idle(ab_stream *s)
     stop_reading(s);
 }
 
+static void end(ab_stream *s)
+{
+    if (s->source)
+        s->read_error = s->source->end(s);
+    s->ended = s->read_error == 0;
+}
+
+/* Is there enough for the time when nobody waits? */
+static int is_full(const ab_stream *s)
+{
+    return s->source || s->in_len - s->in_pos >= BUFFER;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     (void)buf;
@@ -194,13 +223,13 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         if (n == UV_ENOBUFS)
             failure = UV_ENOMEM;
         else if (n == UV_EOF)
-            s->ended = 1;
+            end(s);
         else
             s->read_error = (int)n;
     }
     serve_reader(s, failure);
     const ab_op *op = s->reader;
-    if (s->in_len - s->in_pos >= BUFFER && (!op || op->finished))
+    if (is_full(s) && (!op || op->finished))
         stop_reading(s);
 }
 
@@ -280,7 +309,7 @@ static void read_cancel(ab_op *op)
     ab_stream *s = ((read_op *)op)->stream;
     if (s->reader == op)
         s->reader = NULL;
-    if (s->in_len - s->in_pos >= BUFFER)
+    if (is_full(s))
         stop_reading(s);
     ab_op_finish(op, UV_ECANCELED);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -131,6 +132,46 @@ int ab_compat_is_proc(int fd)
     return fstatfs(fd, &fs) == 0 && fs.f_type == 0x9fa0; /* PROC_SUPER_MAGIC */
 #else
     (void)fd;
+    return 0;
+#endif
+}
+
+static int is_reopenable(int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return 0;
+#ifdef TIOCGPTN
+    /* Opening the controlling side of a terminal makes a new terminal. */
+    int number;
+    if (ioctl(fd, TIOCGPTN, &number) == 0)
+        return 0;
+#endif
+    return S_ISFIFO(st.st_mode) || isatty(fd);
+}
+
+int ab_compat_reopen(int fd)
+{
+    char path[256];
+    if (!is_reopenable(fd))
+        return -EINVAL;
+#ifdef __linux__
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+#else
+    int err = ttyname_r(fd, path, sizeof path);
+    if (err)
+        return -err;
+#endif
+    int made = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    return made < 0 ? -errno : made;
+}
+
+size_t ab_compat_read_ahead(FILE *file)
+{
+#ifdef __GLIBC__
+    return (size_t)(file->_IO_read_end - file->_IO_read_ptr);
+#else
+    (void)file;
     return 0;
 #endif
 }

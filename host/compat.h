@@ -5,6 +5,7 @@
 #define AB_COMPAT_H
 
 #include <fcntl.h>
+#include <stdio.h>
 
 /* A descriptor that only names a place, where there is such a thing.  (Linux
  * refuses O_PATH with O_NONBLOCK, others need it for FIFOs.) */
@@ -29,6 +30,16 @@ enum {
  * come again. */
 int ab_compat_open_beneath(int dir, const char *path, int flags, int mode,
                            unsigned how);
+
+/* Opens what `fd` is open on anew, for reading and without blocking: status
+ * flags are then the new descriptor's own, and whoever shares `fd` does not
+ * notice.  Only for pipes and terminals.  A descriptor (close-on-exec), or a
+ * negative errno: it cannot be done here. */
+int ab_compat_reopen(int fd);
+
+/* How many bytes a FILE that is read from holds in its buffer; 0 where the
+ * system does not tell. */
+size_t ab_compat_read_ahead(FILE *file);
 
 /* Does the descriptor lie in /proc? */
 int ab_compat_is_proc(int fd);

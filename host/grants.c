@@ -41,7 +41,7 @@ void ab_grants_deinit(ab_grants *grants)
 int ab_grant_kind_of(const char *name)
 {
     static const char *const names[AB_GRANT_KINDS] = {"read", "write", "net",
-                                                      "run", "env"};
+                                                      "run",  "env",   "stdin"};
     for (int kind = 0; kind < AB_GRANT_KINDS; kind++)
         if (strcmp(name, names[kind]) == 0)
             return kind;
@@ -161,6 +161,8 @@ int ab_grants_add(ab_grants *grants, ab_grant_kind kind, const char *text)
             err = ab_grants_program_rule(rule, text);
         else if (kind == AB_GRANT_ENV)
             err = read_name(rule);
+        else if (kind == AB_GRANT_STDIN)
+            err = strcmp(text, "*") == 0 ? 0 : UV_EINVAL;
         else
             err = ab_grants_root(rule, text);
     }

@@ -5,6 +5,7 @@
  *   net           host, host:port, address, network, or *; connecting only
  *   run           a program, by its path or its name in PATH, or *
  *   env           a variable of the environment: NAME, or PREFIX*, or *
+ *   stdin         reading standard input: *
  *
  * Files are decided on what is really reached: grants_path.c opens relative to
  * the descriptor of a granted folder.  Sockets are decided twice: on the name
@@ -25,6 +26,7 @@ typedef enum ab_grant_kind {
     AB_GRANT_NET,
     AB_GRANT_RUN,
     AB_GRANT_ENV,
+    AB_GRANT_STDIN,
     AB_GRANT_KINDS
 } ab_grant_kind;
 
@@ -169,7 +171,7 @@ int ab_grants_program_rule(ab_grant_rule *rule, const char *text);
 int ab_grants_env_allowed(const ab_grants *grants, const char *name,
                           size_t bytes);
 
-/* Step 2: raises EDENIED. */
+/* Raises EDENIED. */
 void ab_grants_check_env(lua_State *L, const char *op, const char *name);
 
 #endif

@@ -108,8 +108,9 @@ ASYNCBOX_API int asyncbox_free(asyncbox *box);
 /* Grants: kind is "read" or "write" (rule: a folder or file), "net" (rule:
  * host, host:port or *), "run" (rule: a program's path, its name in PATH, or
  * *; what it does is not limited any more) or "env" (rule: the name of a
- * variable of the environment, the beginning of one and *, or *).  Before the
- * first step only.
+ * variable of the environment, the beginning of one and *, or *) or "stdin"
+ * (rule: *; reading the standard input of the process).  Before the first step
+ * only.
  * UV_EINVAL: no such kind or a rule that cannot be read. */
 ASYNCBOX_API int asyncbox_allow(asyncbox *box, const char *kind,
                                 const char *rule);

@@ -20,7 +20,7 @@ typedef enum cli_item_kind {
 /* An option that may be given more than once, in the order given. */
 typedef struct cli_item {
     cli_item_kind kind;
-    const char *grant; /* CLI_ALLOW: "read", "write", "net", "run", "env" */
+    const char *grant; /* CLI_ALLOW: "read", "net", ... */
     const char *value; /* lives in argv; NULL for CLI_WARN */
 } cli_item;
 

@@ -39,6 +39,7 @@ static const char help_run[] =
     "  --allow-env[=NAME,...]  allow these variables of the environment: to\n"
     "                          read, and to hand to programs; NAME may end in\n"
     "                          *, without a NAME it is all of them\n"
+    "  --allow-stdin           allow reading standard input\n"
     "                          (each --allow option implies --sandbox)\n"
     "  --memory SIZE           the most memory it may use: 64K, 32M, 1G\n"
     "  --virtual-time          sleeps take no time: the clock jumps\n"

@@ -109,6 +109,13 @@ static int take_allow(cli_options *options, const char *name, const char *value)
     return 0;
 }
 
+static int take_allow_stdin(cli_options *options, const char *name,
+                            const char *value)
+{
+    (void)value;
+    return take_allow(options, name, "*");
+}
+
 static int take_sandbox(cli_options *options, const char *name,
                         const char *value)
 {
@@ -134,6 +141,7 @@ static const long_option long_options[] = {
     {"allow-net", VALUE_INLINE, "--allow-net=HOST[:PORT][,...]", take_allow},
     {"allow-run", VALUE_INLINE, "--allow-run=PROGRAM[,PROGRAM]", take_allow},
     {"allow-env", VALUE_MAYBE, "--allow-env[=NAME,...]", take_allow},
+    {"allow-stdin", VALUE_NONE, "--allow-stdin", take_allow_stdin},
     {"memory", VALUE_ANY, "--memory SIZE", take_memory},
     {"virtual-time", VALUE_NONE, "--virtual-time", take_virtual_time},
 };
