@@ -135,18 +135,41 @@ local function check(what, commands, result)
   end
 end
 
+local function check_input(what, input)
+  local kind = type(input)
+  if kind == "table" then
+    for i = 1, #input do
+      kind = type(input[i])
+      if kind ~= "string" and kind ~= "number" then
+        misuse(what .. ": option 'input': item " .. i .. " must be a string, got " .. kind)
+      end
+    end
+  elseif input ~= nil and kind ~= "string" then
+    misuse(what .. ": option 'input' must be a string or a list, got " .. kind)
+  end
+end
+
+-- Nobody but `input` would ever write to a pipe, or close it.
+local function check_stdin(what, options)
+  local stdin = options.stdin
+  if stdin == nil then return end
+  if stdin ~= "null" and stdin ~= "inherit" then
+    misuse(what .. ": option 'stdin' must be 'null' or 'inherit', got " ..
+      (type(stdin) == "string" and "'" .. stdin .. "'" or type(stdin)))
+  end
+  if options.input ~= nil then
+    misuse(what .. ": options 'input' and 'stdin' exclude each other")
+  end
+end
+
 local function run_all(what, commands, options)
   core.check(what)
   core.options(options, what, "input", "timeout", "max_output", "check", "linger", "stdin",
     "stdout", "stderr", "cwd", "env", "clear_env", "shell", "group", "grace")
   options = options or {}
   local input = options.input
-  if input ~= nil and type(input) ~= "string" and type(input) ~= "table" then
-    misuse(what .. ": option 'input' must be a string or a list, got " .. type(input))
-  end
-  if input and options.stdin then
-    misuse(what .. ": options 'input' and 'stdin' exclude each other")
-  end
+  check_input(what, input)
+  check_stdin(what, options)
   local max = core.integer(options, "max_output", MAX_OUTPUT)
   local linger = core.seconds(options, "linger", LINGER)
   local seconds = core.seconds(options, "timeout")
@@ -189,6 +212,12 @@ function process.pipe(list, options)
     local command = list[i]
     if type(command) ~= "table" or type(command[1]) ~= "string" then
       misuse("process.pipe: command " .. i .. " must be a list that begins with a program")
+    end
+    for key in next, command do
+      if type(key) ~= "number" then
+        misuse("process.pipe: command " .. i .. " has the key '" .. tostring(key) ..
+          "': options are a table after the list of commands")
+      end
     end
     commands[i] = { command[1], { unpack(command, 2) } }
   end
