@@ -255,7 +255,9 @@ static int l_open(lua_State *L)
     char mode[4] = "";
     ab_task_check(L, "fs.open");
     const char *path = ab_fs_check_path(L, 1);
-    luaL_argcheck(L, read_mode(luaL_optstring(L, 2, "r"), mode), 2,
+    size_t len;
+    const char *wanted = luaL_optlstring(L, 2, "r", &len);
+    luaL_argcheck(L, strlen(wanted) == len && read_mode(wanted, mode), 2,
                   "invalid mode (want r, w, a, r+, w+ or a+)");
     lua_Integer perm = luaL_optinteger(L, 3, AB_FS_PERMISSIONS);
     luaL_argcheck(L, perm >= 0 && perm <= 07777, 3,

@@ -221,14 +221,15 @@ static int check_signal(lua_State *L, int arg)
 {
     if (lua_isnoneornil(L, arg))
         return SIGTERM;
-    if (lua_isinteger(L, arg)) {
-        lua_Integer n = lua_tointeger(L, arg);
+    if (lua_type(L, arg) == LUA_TNUMBER) {
+        lua_Integer n = luaL_checkinteger(L, arg);
         luaL_argcheck(L, n >= 0 && n <= 64, arg,
                       "a signal is a number from 0 to 64 or a name");
         return (int)n;
     }
-    const char *name = luaL_checkstring(L, arg);
-    int number = ab_signum_of(name);
+    size_t len;
+    const char *name = luaL_checklstring(L, arg, &len);
+    int number = strlen(name) == len ? ab_signum_of(name) : 0;
     if (!number) {
         lua_pushfstring(L, "unknown signal '%s'", name);
         luaL_argerror(L, arg, lua_tostring(L, -1));

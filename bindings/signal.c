@@ -172,8 +172,10 @@ static void check_signals(lua_State *L, watcher *w)
     for (int arg = 1; arg <= n; arg++) {
         if (lua_type(L, arg) != LUA_TSTRING)
             luaL_typeerror(L, arg, "name of a signal");
-        const char *name = lua_tostring(L, arg);
-        int number = ab_signum_of(name), known = 0;
+        size_t len;
+        const char *name = lua_tolstring(L, arg, &len);
+        int number = strlen(name) == len ? ab_signum_of(name) : 0;
+        int known = 0;
         if (!number || number >= NUMBER_MAX || is_refused(number)) {
             lua_pushfstring(
                 L, number ? "%s cannot be waited for" : "unknown signal '%s'",

@@ -301,7 +301,7 @@ describe("fs.open", function()
   end)
 
   it("refuses what is no mode, and folders", function()
-    for _, mode in ipairs { "", "x", "rw", "r++", "rbb", "+r", "r+bb", "br" } do
+    for _, mode in ipairs { "", "x", "rw", "r++", "rbb", "+r", "r+bb", "br", "r\0" } do
       assert.matches("bad argument #2 to '.*open' %(invalid mode", text_of(fs.open, at "x", mode))
     end
     assert.are.equal("EISDIR", failure(fs.open, folder.path).code)

@@ -112,6 +112,7 @@ describe("signal", function()
 
   it("refuses what is no signal, or none to be waited for", function()
     assert.matches("unknown signal 'SIGFOO'", failure(signal.wait, "SIGFOO"))
+    assert.matches("unknown signal 'SIGHUP", failure(signal.iter, "SIGHUP\0"))
     assert.matches("SIGKILL cannot be waited for", failure(signal.iter, "SIGKILL"))
     assert.matches("SIGCHLD cannot be waited for", failure(signal.wait, "SIGUSR1", "SIGCHLD"))
     assert.matches("name of a signal expected", failure(signal.wait))
