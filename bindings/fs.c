@@ -276,6 +276,51 @@ static int l_open(lua_State *L)
     return ab_fs_op_start(L, &o->base);
 }
 
+/* ---- lines ---- */
+
+static const ab_op_type lines_type = {
+    .name = "fs.lines",
+    .size = sizeof(open_op),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_open,
+    .cancel = ab_fs_op_cancel,
+    .drop = ab_fs_op_drop,
+};
+
+/* On the stack: the path, the formats, the file.  The file is the fourth value
+ * too, which `for` closes. */
+static int lines_opened(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    int top = lua_gettop(L);
+    lua_getfield(L, top, "lines");
+    lua_pushvalue(L, top);
+    for (int arg = 2; arg < top; arg++)
+        lua_pushvalue(L, arg);
+    lua_call(L, top - 1, 1);
+    lua_pushnil(L);
+    lua_pushnil(L);
+    lua_pushvalue(L, top);
+    return 4;
+}
+
+static int l_lines(lua_State *L)
+{
+    ab_fs_scan scan;
+    ab_task_check(L, lines_type.name);
+    const char *path = ab_fs_check_path(L, 1);
+    ab_fs_scan_init(L, &scan, 2); /* bad formats are told here */
+    luaL_checkstack(L, AB_FS_FORMATS + 8, NULL);
+    ab_grants_check_path(L, AB_GRANT_READ, lines_type.name, path);
+    open_op *o =
+        (open_op *)ab_fs_op_new(L, &lines_type, path, AB_GRANT_READ, run_open);
+    o->mode[0] = 'r';
+    int err = ab_fs_start(&o->base.job);
+    if (err)
+        return ab_op_fail(L, &o->base.op, err, "path", o->base.path);
+    return ab_task_parkk(L, &o->base.op, 0, lines_opened);
+}
+
 /* ---- the module ---- */
 
 static int account_gc(lua_State *L)
@@ -304,10 +349,8 @@ static void push_account(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"read", l_read},
-    {"write", ab_fs_write},
-    {"open", l_open},
-    {NULL, NULL},
+    {"read", l_read},   {"write", ab_fs_write}, {"open", l_open},
+    {"lines", l_lines}, {NULL, NULL},
 };
 
 int ab_open_fs(lua_State *L)

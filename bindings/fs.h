@@ -9,6 +9,7 @@
  *   fs_job.c     one blocking call at a time in libuv's thread pool
  *   fs_file.c    open files: their buffers and what runs on them
  *   fs_method.c  the methods that scripts call on them
+ *   fs_disk.c    sync, stat, truncate of them
  *   fs_format.c  "l", "L", "a", "n" and counts: from bytes to values */
 #ifndef AB_FS_H
 #define AB_FS_H
@@ -204,6 +205,7 @@ typedef struct ab_fs_file {
     int job_ended;
     int64_t job_offset;
     int64_t job_size;
+    struct stat job_stat; /* run_stat's */
     char *path;
     size_t path_bytes;
 } ab_fs_file;
@@ -227,6 +229,7 @@ typedef enum ab_fs_want {
     AB_FS_WANT_READ,  /* until the scan is settled */
     AB_FS_WANT_FLUSH, /* until the write buffer is empty */
     AB_FS_WANT_END,   /* until the size is known */
+    AB_FS_WANT_CALL,  /* flushed first, until `call` has run in the pool */
     AB_FS_WANT_CLOSE  /* until it is flushed and closed */
 } ab_fs_want;
 
@@ -235,8 +238,10 @@ typedef struct ab_fs_wait {
     ab_op op;
     ab_fs_file *file;
     ab_fs_want want;
-    int asked;       /* END, CLOSE: the job was started */
-    ab_fs_scan scan; /* READ */
+    int asked;                   /* END, CALL, CLOSE: the job was started */
+    int (*call)(ab_fs_job *job); /* CALL */
+    size_t call_bytes;           /* its job_want */
+    ab_fs_scan scan;             /* READ */
 } ab_fs_wait;
 
 /* Makes `wait`, new, the file's waiter and gets going: step 4.  0, or a code
@@ -261,5 +266,24 @@ void ab_fs_file_rewind(ab_fs_file *file);
  * unwritten is written first, on this thread. */
 void ab_fs_file_release(ab_fs_file *file);
 void ab_fs_file_unref(ab_fs_file *file);
+
+/* ---- fs_method.c: what every method begins and goes on with ---- */
+
+ab_fs_file *ab_fs_self(lua_State *L);
+int ab_fs_fail(lua_State *L, const ab_fs_file *file, int code, const char *op,
+               const char *message);
+/* Steps 1 and 2 of every method: may it wait, is the file free? */
+void ab_fs_enter(lua_State *L, ab_fs_file *file, const char *op);
+/* Steps 3 to 5.  k: goes on there. */
+int ab_fs_wait_for(lua_State *L, ab_fs_file *file, const ab_op_type *type,
+                   ab_fs_want want, const ab_fs_scan *scan, lua_KFunction k);
+/* The first thing any push does: the file is free again. */
+ab_fs_file *ab_fs_take(lua_State *L, ab_op *op);
+
+/* ---- fs_disk.c: methods that ask or tell the disk ---- */
+
+int ab_fs_method_sync(lua_State *L);
+int ab_fs_method_stat(lua_State *L);
+int ab_fs_method_truncate(lua_State *L);
 
 #endif

@@ -316,6 +316,7 @@ static int start(ab_fs_file *file, int (*run)(ab_fs_job *), size_t want)
     file->job_got = 0;
     file->job_ended = 0;
     file->job_offset = file->offset;
+    file->job_size = file->size;
     int err = ab_fs_start(job);
     if (err)
         return err;
@@ -360,6 +361,10 @@ static int step(ab_fs_file *file, ab_fs_wait *wait)
     if (wait->want == AB_FS_WANT_END && !wait->asked) {
         wait->asked = 1;
         return start(file, run_end, 0);
+    }
+    if (wait->want == AB_FS_WANT_CALL && !wait->asked) {
+        wait->asked = 1;
+        return start(file, wait->call, wait->call_bytes);
     }
     return 0;
 }

@@ -8,7 +8,7 @@
 /* Up to here writes are only gathered. */
 #define GATHER ((size_t)32 << 10)
 
-static ab_fs_file *self_of(lua_State *L)
+ab_fs_file *ab_fs_self(lua_State *L)
 {
     ab_fs_file *file = *(ab_fs_file **)ab_self(L, &ab_fs_class);
     if (!file) /* a finalizer of the script got hold of it */
@@ -16,8 +16,8 @@ static ab_fs_file *self_of(lua_State *L)
     return file;
 }
 
-static int fail(lua_State *L, const ab_fs_file *file, int code, const char *op,
-                const char *message)
+int ab_fs_fail(lua_State *L, const ab_fs_file *file, int code, const char *op,
+               const char *message)
 {
     return ab_error_raise(L, code,
                           &(ab_detail){op, message, "path", file->path});
@@ -29,23 +29,23 @@ static int is_closed(const ab_fs_file *file)
 }
 
 /* Steps 1 and 2 of every method: may it wait, is the file free? */
-static void enter(lua_State *L, ab_fs_file *file, const char *op)
+void ab_fs_enter(lua_State *L, ab_fs_file *file, const char *op)
 {
     ab_task_check(L, op);
     if (is_closed(file))
-        fail(L, file, ASYNCBOX_ECLOSED, op, "the file is closed");
+        ab_fs_fail(L, file, ASYNCBOX_ECLOSED, op, "the file is closed");
     if (file->waiter)
-        fail(L, file, UV_EBUSY, op, "another task is using this file");
+        ab_fs_fail(L, file, UV_EBUSY, op, "another task is using this file");
     if (file->error && !file->running) {
         int code = file->error;
         file->error = 0;
-        fail(L, file, code, op, NULL);
+        ab_fs_fail(L, file, code, op, NULL);
     }
 }
 
 /* Steps 3 to 5.  k: goes on there. */
-static int wait_for(lua_State *L, ab_fs_file *file, const ab_op_type *type,
-                    ab_fs_want want, const ab_fs_scan *scan, lua_KFunction k)
+int ab_fs_wait_for(lua_State *L, ab_fs_file *file, const ab_op_type *type,
+                   ab_fs_want want, const ab_fs_scan *scan, lua_KFunction k)
 {
     ab_fs_wait *wait = (ab_fs_wait *)ab_op_new(L, type);
     if (scan)
@@ -57,14 +57,14 @@ static int wait_for(lua_State *L, ab_fs_file *file, const ab_op_type *type,
 }
 
 /* The first thing any push does: the file is free again. */
-static ab_fs_file *take(lua_State *L, ab_op *op)
+ab_fs_file *ab_fs_take(lua_State *L, ab_op *op)
 {
     ab_fs_wait *wait = (ab_fs_wait *)op;
     ab_fs_file *file = wait->file;
     if (file->waiter == op)
         file->waiter = NULL;
     if (op->status < 0)
-        fail(L, file, op->status, op->type->name, NULL);
+        ab_fs_fail(L, file, op->status, op->type->name, NULL);
     return file;
 }
 
@@ -82,7 +82,7 @@ static int take_scan(lua_State *L, ab_fs_file *file, ab_fs_scan *scan)
 static int push_read(lua_State *L, ab_op *op)
 {
     ab_fs_wait *wait = (ab_fs_wait *)op;
-    ab_fs_file *file = take(L, op);
+    ab_fs_file *file = ab_fs_take(L, op);
     if (wait->want == AB_FS_WANT_IDLE)
         return 0;
     return take_scan(L, file, &wait->scan);
@@ -93,16 +93,16 @@ static int read_with(lua_State *L, ab_fs_file *file, const ab_op_type *type,
 {
     ab_fs_scan scan;
     size_t want;
-    enter(L, file, type->name);
+    ab_fs_enter(L, file, type->name);
     ab_fs_scan_init(L, &scan, first);
     if (!file->readable)
-        return fail(L, file, UV_EBADF, type->name,
-                    "the file is not open for reading");
+        return ab_fs_fail(L, file, UV_EBADF, type->name,
+                          "the file is not open for reading");
     if (file->running)
-        return wait_for(L, file, type, AB_FS_WANT_IDLE, NULL, again);
+        return ab_fs_wait_for(L, file, type, AB_FS_WANT_IDLE, NULL, again);
     if (!file->out_len && ab_fs_file_scan(file, &scan, &want))
         return take_scan(L, file, &scan);
-    return wait_for(L, file, type, AB_FS_WANT_READ, &scan, NULL);
+    return ab_fs_wait_for(L, file, type, AB_FS_WANT_READ, &scan, NULL);
 }
 
 static const ab_op_type read_type = {
@@ -124,7 +124,7 @@ static int read_again(lua_State *L, int status, lua_KContext ctx)
 
 static int l_read(lua_State *L)
 {
-    return read_with(L, self_of(L), &read_type, 2, read_again);
+    return read_with(L, ab_fs_self(L), &read_type, 2, read_again);
 }
 
 static const ab_op_type lines_type = {
@@ -160,12 +160,12 @@ static int l_next_line(lua_State *L)
 
 static int l_lines(lua_State *L)
 {
-    ab_fs_file *file = self_of(L);
+    ab_fs_file *file = ab_fs_self(L);
     ab_fs_scan scan;
     int n = lua_gettop(L) - 1;
     if (is_closed(file))
-        return fail(L, file, ASYNCBOX_ECLOSED, "file:lines",
-                    "the file is closed");
+        return ab_fs_fail(L, file, ASYNCBOX_ECLOSED, "file:lines",
+                          "the file is closed");
     ab_fs_scan_init(L, &scan, 2); /* bad formats are told here */
     lua_pushvalue(L, 1);
     lua_pushinteger(L, n);
@@ -179,7 +179,7 @@ static int l_lines(lua_State *L)
 static int push_self(lua_State *L, ab_op *op)
 {
     ab_fs_wait *wait = (ab_fs_wait *)op;
-    take(L, op);
+    ab_fs_take(L, op);
     if (wait->want == AB_FS_WANT_IDLE)
         return 0;
     lua_pushvalue(L, 1);
@@ -205,23 +205,23 @@ static int write_again(lua_State *L, int status, lua_KContext ctx)
 
 static int l_write(lua_State *L)
 {
-    ab_fs_file *file = self_of(L);
+    ab_fs_file *file = ab_fs_self(L);
     int top = lua_gettop(L);
     size_t total = 0, len;
-    enter(L, file, write_type.name);
+    ab_fs_enter(L, file, write_type.name);
     for (int arg = 2; arg <= top; arg++) {
         luaL_checklstring(L, arg, &len);
         total += len;
     }
     if (!file->writable)
-        return fail(L, file, UV_EBADF, write_type.name,
-                    "the file is not open for writing");
+        return ab_fs_fail(L, file, UV_EBADF, write_type.name,
+                          "the file is not open for writing");
     if (file->running)
-        return wait_for(L, file, &write_type, AB_FS_WANT_IDLE, NULL,
-                        write_again);
+        return ab_fs_wait_for(L, file, &write_type, AB_FS_WANT_IDLE, NULL,
+                              write_again);
     ab_fs_file_rewind(file);
     if (ab_fs_file_reserve(file, total))
-        return fail(L, file, UV_ENOMEM, write_type.name, NULL);
+        return ab_fs_fail(L, file, UV_ENOMEM, write_type.name, NULL);
     for (int arg = 2; arg <= top; arg++) {
         const char *bytes = lua_tolstring(L, arg, &len);
         memcpy(file->out + file->out_len, bytes, len);
@@ -232,7 +232,7 @@ static int l_write(lua_State *L)
         lua_settop(L, 1);
         return 1;
     }
-    return wait_for(L, file, &write_type, AB_FS_WANT_FLUSH, NULL, NULL);
+    return ab_fs_wait_for(L, file, &write_type, AB_FS_WANT_FLUSH, NULL, NULL);
 }
 
 static const ab_op_type flush_type = {
@@ -254,15 +254,15 @@ static int flush_again(lua_State *L, int status, lua_KContext ctx)
 
 static int l_flush(lua_State *L)
 {
-    ab_fs_file *file = self_of(L);
-    enter(L, file, flush_type.name);
+    ab_fs_file *file = ab_fs_self(L);
+    ab_fs_enter(L, file, flush_type.name);
     lua_settop(L, 1);
     if (file->running)
-        return wait_for(L, file, &flush_type, AB_FS_WANT_IDLE, NULL,
-                        flush_again);
+        return ab_fs_wait_for(L, file, &flush_type, AB_FS_WANT_IDLE, NULL,
+                              flush_again);
     if (file->out_len == 0)
         return 1;
-    return wait_for(L, file, &flush_type, AB_FS_WANT_FLUSH, NULL, NULL);
+    return ab_fs_wait_for(L, file, &flush_type, AB_FS_WANT_FLUSH, NULL, NULL);
 }
 
 /* ---- seek ---- */
@@ -271,8 +271,8 @@ static int seek_to(lua_State *L, ab_fs_file *file, int64_t base)
 {
     lua_Integer by = lua_tointeger(L, 3);
     if ((by > 0 && base > INT64_MAX - by) || base + by < 0)
-        return fail(L, file, UV_EINVAL, "file:seek",
-                    "the position would be before the start or too far");
+        return ab_fs_fail(L, file, UV_EINVAL, "file:seek",
+                          "the position would be before the start or too far");
     int64_t to = base + by, start = file->offset - (int64_t)file->in_len;
     if (file->in_len && to >= start && to <= file->offset) {
         file->in_pos = (size_t)(to - start); /* what was read ahead serves */
@@ -290,7 +290,7 @@ static int seek_to(lua_State *L, ab_fs_file *file, int64_t base)
 static int push_seek(lua_State *L, ab_op *op)
 {
     ab_fs_wait *wait = (ab_fs_wait *)op;
-    ab_fs_file *file = take(L, op);
+    ab_fs_file *file = ab_fs_take(L, op);
     if (wait->want != AB_FS_WANT_END)
         return 0; /* starts over */
     return seek_to(L, file, file->size);
@@ -316,21 +316,22 @@ static int seek_again(lua_State *L, int status, lua_KContext ctx)
 static int l_seek(lua_State *L)
 {
     static const char *const names[] = {"set", "cur", "end", NULL};
-    ab_fs_file *file = self_of(L);
-    enter(L, file, seek_type.name);
+    ab_fs_file *file = ab_fs_self(L);
+    ab_fs_enter(L, file, seek_type.name);
     int whence = luaL_checkoption(L, 2, "cur", names);
     lua_Integer by = luaL_optinteger(L, 3, 0);
     lua_settop(L, 2);
     lua_pushinteger(L, by);
     if (!file->regular)
-        return fail(L, file, UV_ESPIPE, seek_type.name, NULL);
+        return ab_fs_fail(L, file, UV_ESPIPE, seek_type.name, NULL);
     if (file->running)
-        return wait_for(L, file, &seek_type, AB_FS_WANT_IDLE, NULL, seek_again);
+        return ab_fs_wait_for(L, file, &seek_type, AB_FS_WANT_IDLE, NULL,
+                              seek_again);
     if (whence == 2) /* what is gathered is written on the way */
-        return wait_for(L, file, &seek_type, AB_FS_WANT_END, NULL, NULL);
+        return ab_fs_wait_for(L, file, &seek_type, AB_FS_WANT_END, NULL, NULL);
     if (file->out_len)
-        return wait_for(L, file, &seek_type, AB_FS_WANT_FLUSH, NULL,
-                        seek_again);
+        return ab_fs_wait_for(L, file, &seek_type, AB_FS_WANT_FLUSH, NULL,
+                              seek_again);
     int64_t here = file->offset - (int64_t)(file->in_len - file->in_pos);
     return seek_to(L, file, whence == 0 ? 0 : here);
 }
@@ -340,7 +341,7 @@ static int l_seek(lua_State *L)
 static int push_close(lua_State *L, ab_op *op)
 {
     ab_fs_wait *wait = (ab_fs_wait *)op;
-    ab_fs_file *file = take(L, op);
+    ab_fs_file *file = ab_fs_take(L, op);
     if (wait->want == AB_FS_WANT_IDLE)
         return 0;
     ab_fs_file_release(file); /* the buffers */
@@ -367,19 +368,20 @@ static int close_again(lua_State *L, int status, lua_KContext ctx)
 
 static int l_close(lua_State *L)
 {
-    ab_fs_file *file = self_of(L);
+    ab_fs_file *file = ab_fs_self(L);
     lua_settop(L, 1);
     if (!is_closed(file)) {
         if (file->waiter)
-            return fail(L, file, UV_EBUSY, close_type.name,
-                        "another task is using this file");
+            return ab_fs_fail(L, file, UV_EBUSY, close_type.name,
+                              "another task is using this file");
         /* Closing what was only read has nothing to say and takes no time. */
         if (file->running || file->out_len || file->written || file->error) {
             ab_task_check(L, close_type.name);
             if (file->running)
-                return wait_for(L, file, &close_type, AB_FS_WANT_IDLE, NULL,
-                                close_again);
-            return wait_for(L, file, &close_type, AB_FS_WANT_CLOSE, NULL, NULL);
+                return ab_fs_wait_for(L, file, &close_type, AB_FS_WANT_IDLE,
+                                      NULL, close_again);
+            return ab_fs_wait_for(L, file, &close_type, AB_FS_WANT_CLOSE, NULL,
+                                  NULL);
         }
         ab_fs_file_release(file);
     }
@@ -392,7 +394,7 @@ static int l_close(lua_State *L)
  * written on the spot then, so nothing that was written is lost. */
 static int l_close_variable(lua_State *L)
 {
-    ab_fs_file *file = self_of(L);
+    ab_fs_file *file = ab_fs_self(L);
     if (is_closed(file))
         return 0;
     int failing = !lua_isnoneornil(L, 2);
@@ -416,7 +418,7 @@ static int l_gc(lua_State *L)
 
 static int l_tostring(lua_State *L)
 {
-    const ab_fs_file *file = self_of(L);
+    const ab_fs_file *file = ab_fs_self(L);
     if (is_closed(file))
         lua_pushliteral(L, "file (closed)");
     else
@@ -425,8 +427,15 @@ static int l_tostring(lua_State *L)
 }
 
 static const luaL_Reg methods[] = {
-    {"read", l_read}, {"write", l_write}, {"lines", l_lines},
-    {"seek", l_seek}, {"flush", l_flush}, {"close", l_close},
+    {"read", l_read},
+    {"write", l_write},
+    {"lines", l_lines},
+    {"seek", l_seek},
+    {"flush", l_flush},
+    {"close", l_close},
+    {"sync", ab_fs_method_sync},
+    {"stat", ab_fs_method_stat},
+    {"truncate", ab_fs_method_truncate},
     {NULL, NULL},
 };
 
