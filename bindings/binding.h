@@ -16,6 +16,7 @@
 #include "scope.h"
 #include "signum.h"
 #include "transfer.h"
+#include "treewatch.h"
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>

@@ -350,7 +350,7 @@ static void push_account(lua_State *L)
 
 static const luaL_Reg functions[] = {
     {"read", l_read},   {"write", ab_fs_write}, {"open", l_open},
-    {"lines", l_lines}, {NULL, NULL},
+    {"lines", l_lines}, {"watch", ab_fs_watch}, {NULL, NULL},
 };
 
 int ab_open_fs(lua_State *L)

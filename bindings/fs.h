@@ -10,6 +10,7 @@
  *   fs_file.c    open files: their buffers and what runs on them
  *   fs_method.c  the methods that scripts call on them
  *   fs_disk.c    sync, stat, truncate of them
+ *   fs_watch.c   watch
  *   fs_format.c  "l", "L", "a", "n" and counts: from bytes to values */
 #ifndef AB_FS_H
 #define AB_FS_H
@@ -139,6 +140,7 @@ int ab_fs_write(lua_State *L);
 extern const luaL_Reg ab_fs_meta_functions[];  /* fs_meta.c */
 extern const luaL_Reg ab_fs_link_functions[];  /* fs_link.c */
 extern const luaL_Reg ab_fs_mkdir_functions[]; /* fs_mkdir.c */
+int ab_fs_watch(lua_State *L);                 /* fs_watch.c */
 
 /* ---- fs_format.c ---- */
 

@@ -133,6 +133,9 @@ static const char everything[] =
     "    f:flush() f:sync() f:stat() f:truncate(9)\n"
     "    f:seek('set') f:read('a') f:write('z')\n"
     "  end)\n"
+    "  spawn(function()\n"
+    "    for event in fs.watch(dir, {recursive = true}) do end\n"
+    "  end)\n"
     "end\n"
     "async.sleep(10)\n";
 
@@ -211,6 +214,32 @@ static void closed_with_stuck_fifos(void)
     CHECK(blocks == 0);
 }
 
+/* A watch that hears nothing must not keep the box. */
+static void closed_with_silent_watches(void)
+{
+    static const char code[] =
+        "local async = require 'asyncbox'\n"
+        "local dir = ...\n"
+        "for i = 1, 5 do\n"
+        "  local watch = async.fs.watch(dir, {recursive = true})\n"
+        "  async.spawn(watch.next, watch)\n"
+        "end\n"
+        "async.sleep(10)\n";
+    int fds = count_fds();
+    asyncbox *box = make_box(code, 0);
+    CHECK(box != NULL);
+    asyncbox_stats stats = {.size = sizeof stats};
+    for (int i = 0; i < 5000 && stats.ops < 5; i++) {
+        asyncbox_step(box, 0);
+        pause_us(1000);
+        asyncbox_stats_get(box, &stats);
+    }
+    CHECK(stats.ops == 5);
+    CHECK(asyncbox_free(box) == 0);
+    CHECK(blocks == 0 && bytes_held == 0);
+    CHECK(count_fds() == fds);
+}
+
 /* ---- memory refused ---- */
 
 static const char small[] =
@@ -238,14 +267,21 @@ static const char small[] =
     "pcall(fs.read, dir .. '/none')\n"
     "pcall(fs.read, '/etc/passwd')\n";
 
-static void refused_at_every_allocation(int sandbox)
+static const char watching[] =
+    "local async = require 'asyncbox'\n"
+    "local fs, dir = async.fs, ...\n"
+    "local watch <close> = fs.watch(dir, {recursive = true})\n"
+    "fs.write(dir .. '/watched', 'x')\n"
+    "local event = watch()\n";
+
+static void refused_at_every_allocation(const char *code, int sandbox)
 {
     long n = 1;
     int fds = count_fds();
     for (;; n++) {
         calls = 0;
         refuse_at = n;
-        asyncbox *box = make_box(small, sandbox);
+        asyncbox *box = make_box(code, sandbox);
         if (box) {
             asyncbox_run(box);
             CHECK(asyncbox_free(box) == 0);
@@ -290,9 +326,11 @@ int main(void)
 
     allowed_by_the_host();
     closed_with_stuck_fifos();
+    closed_with_silent_watches();
     closed_at_every_moment();
-    refused_at_every_allocation(0);
-    refused_at_every_allocation(1);
+    refused_at_every_allocation(small, 0);
+    refused_at_every_allocation(small, 1);
+    refused_at_every_allocation(watching, 0);
 
     snprintf(command, sizeof command, "rm -rf %s", top);
     CHECK(system(command) == 0);
