@@ -340,6 +340,18 @@ READ_TYPE(all_type, "stream:read_all");
 READ_TYPE(chunks_type, "stream:chunks");
 READ_TYPE(lines_type, "stream:lines");
 
+/* Streams that were dropped may hold what this one needs, and a callback of
+ * libuv cannot collect: so the first room is made here.  A script's finalizer
+ * that runs meanwhile may close the stream. */
+static void make_first_room(lua_State *L, ab_stream *s)
+{
+    if (s->in || make_room(s))
+        return;
+    lua_gc(L, LUA_GCCOLLECT);
+    if (!s->in && !s->closed)
+        make_room(s); /* or on_alloc tells of it */
+}
+
 static int take(lua_State *L, ab_stream *s, const ab_op_type *type,
                 const stream_scan *asked)
 {
@@ -349,6 +361,9 @@ static int take(lua_State *L, ab_stream *s, const ab_op_type *type,
         return fail(L, s, &now, result, type->name);
     if (result)
         return give(L, s, &now);
+    make_first_room(L, s);
+    if (s->closed)
+        return fail(L, s, &now, ASYNCBOX_ECLOSED, type->name);
     read_op *r = (read_op *)ab_op_new(L, type);
     r->stream = s;
     r->scan = now;

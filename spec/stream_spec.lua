@@ -214,6 +214,21 @@ describe("a stream", function()
     end)
   end)
 
+  it("has room though dropped streams hold all memory there is", function()
+    local cli = require "spec.support.cli"
+    local r = cli.run({ "run", "--memory", "4M", "--allow-run=printf", "-e", [[
+      local process = require "asyncbox.process"
+      for _ = 1, 100 do
+        local p = process.spawn("printf", "ab")
+        assert(p.stdout:read(1) == "a")
+        p:wait()
+      end
+      print "all read"
+    ]] })
+    assert.are.equal("", r.stderr)
+    assert.are.equal("all read\n", r.stdout)
+  end)
+
   it("comes in chunks", function()
     local p <close> = sh "head -c 200000 /dev/zero"
     local sum = 0
