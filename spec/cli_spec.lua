@@ -139,7 +139,8 @@ describe("The program", function()
     end)
 
     it("a script as a program of its own.", function()
-      write("x.lua", "#!" .. shell.program() .. "\nprint('hello', ...)")
+      sh("ln -s " .. quote(shell.program()) .. " \"$D/a\"") -- no path with spaces works here
+      write("x.lua", "#!" .. dir .. "/a\nprint('hello', ...)")
       assert.equal("hello\ta b\n", sh [[chmod +x "$D/x.lua"; "$D/x.lua" "a b"]])
     end)
 
@@ -512,7 +513,8 @@ describe("The program", function()
         return
       end
       write("spec/tiny_spec.lua", specs)
-      local out = sh("cd \"$D\" && busted --lua=" .. quote(shell.program()) .. "; echo $?")
+      sh("ln -s " .. quote(shell.program()) .. " \"$D/asyncbox\"") -- nor here
+      local out = sh [[cd "$D" && busted --lua="$D/asyncbox"; echo $?]]
       assert.is_truthy(out:find("1 success", 1, true), out)
       assert.is_truthy(out:find "\n0\n$", out)
     end)
