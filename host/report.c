@@ -464,8 +464,14 @@ void ab_report_failure(lua_State *L, int idx)
         snprintf(box->error_text, sizeof box->error_text, "%s", text);
         ab_report(box, text, bytes);
     } else {
-        static const char text[] = "asyncbox: not enough memory";
-        ab_report(box, text, sizeof text - 1);
+        /* Not even memory for a message: the same words without Lua. */
+        char text[120] = "asyncbox: not enough memory";
+        if (box->limits.hit)
+            snprintf(text, sizeof text,
+                     "asyncbox: not enough memory (the limit is %zu KiB; "
+                     "--memory sets another)",
+                     (size_t)(box->limits.cap_bytes / 1024));
+        ab_report(box, text, strlen(text));
     }
     lua_pop(L, 1);
 }
