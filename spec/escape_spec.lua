@@ -108,12 +108,15 @@ end
 local untouched
 
 local function outside()
-  return output(("cd %s && find secret -printf '%%p %%m %%U %%s %%T@ %%l\\n' | sort; cat secret/s secret/dir/x"):format(folder.path))
+  local code = "cd %s && find secret -printf '%%p %%m %%U %%s %%T@ %%l\\n' | sort; " ..
+    "cat secret/s secret/dir/x"
+  return output(code:format(folder.path))
 end
 
 before_each(function()
   folder.start()
-  shell([[cd %s && mkdir -p in/deep secret/dir in/d && echo secret >secret/s && echo s >secret/dir/x &&
+  shell([[cd %s && mkdir -p in/deep secret/dir in/d && echo secret >secret/s &&
+    echo s >secret/dir/x &&
     ln -s s secret/l && cd in && echo mine >mine && echo deep >deep/b && ln -s ../secret/s file &&
     ln -s ../secret folder && ln -s "$PWD/../secret/s" absolute && ln -s ../secret/none dangling &&
     ln -s / root && ln -s /etc/passwd passwd && ln -s .. up && ln -s folder chain && mkfifo fifo &&
@@ -226,8 +229,8 @@ describe("A sandbox", function()
   it("makes no link that leads out, nor one that does when it is moved", function()
     holds [[
       local top = arg[1]
-      for _, target in ipairs { "..", "../secret", "../in/mine", "/etc/passwd", top .. "/secret", "/",
-        "deep/../../secret", "deep/..", top .. "/in/../secret", "/proc/self/root" } do
+      for _, target in ipairs { "..", "../secret", "../in/mine", "/etc/passwd", top .. "/secret",
+        "/", "deep/../../secret", "deep/..", top .. "/in/../secret", "/proc/self/root" } do
         local code = code_of(fs.symlink, target, "deep/l")
         if code ~= "EDENIED" then print("symlink", target, code) end
       end
@@ -339,7 +342,8 @@ describe("A sandbox", function()
       end
       fs.write("ended", "")]])
     shell("rmdir %s && ln -s ../secret %s", at "in/d", at "in/turn")
-    shell("cd %s && timeout 60 %s run %s >/dev/null 2>&1 &", at "in", cli.quote(folder.program), swapper)
+    shell("cd %s && timeout 60 %s run %s >/dev/null 2>&1 &", at "in",
+      cli.quote(folder.program), swapper)
     local out = run [[
       local tries, seen = 0, {}
       local function try(name, f, ...)
@@ -348,7 +352,9 @@ describe("A sandbox", function()
         seen[code] = true
         tries = tries + 1
         if name == "read" and ok and value:find "secret" then print "read the secret" end
-        if name == "list" and ok and table.concat(value, " "):find "%f[%w]l%f[%W]" then print "listed it" end
+        if name == "list" and ok and table.concat(value, " "):find "%f[%w]l%f[%W]" then
+          print "listed it"
+        end
         if name == "realpath" and ok and value:find "secret" then print "learned where" end
       end
       for i = 1, 20000 do
