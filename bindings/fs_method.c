@@ -273,14 +273,11 @@ static int seek_to(lua_State *L, ab_fs_file *file, int64_t base)
     if ((by > 0 && base > INT64_MAX - by) || base + by < 0)
         return ab_fs_fail(L, file, UV_EINVAL, "file:seek",
                           "the position would be before the start or too far");
-    int64_t to = base + by, start = file->offset - (int64_t)file->in_len;
-    if (file->in_len && to >= start && to <= file->offset) {
-        file->in_pos = (size_t)(to - start); /* what was read ahead serves */
-        if (to < file->offset)
-            file->ended = 0;
-    } else {
-        file->in_pos = file->in_len = 0;
-        file->ended = 0;
+    int64_t to = base + by;
+    int64_t here = file->offset - (int64_t)(file->in_len - file->in_pos);
+    if (to != here || file->in_pos == file->in_len) {
+        /* What was read ahead may have changed since. */
+        ab_fs_file_rewind(file);
         file->offset = to;
     }
     lua_pushinteger(L, (lua_Integer)to);

@@ -219,6 +219,17 @@ describe("file:write", function()
     assert.matches("invalid option 'start'", text_of(f.seek, f, "start"))
   end)
 
+  it("reads after a seek what the file holds by then", function()
+    local path = put("x", "first line\nsecond\n")
+    local f <close> = fs.open(path)
+    assert.are.equal("first line", f:read())
+    fs.write(path, "short\n")
+    assert.are.equal(6, f:seek "end")
+    f:seek "set"
+    assert.are.equal("short", f:read())
+    assert.is_nil(f:read())
+  end)
+
   it("appends at the end wherever it read", function()
     local f <close> = fs.open(put("x", "0123"), "a+")
     assert.are.equal("01", f:read(2))
