@@ -361,5 +361,6 @@ int ab_open_fs(lua_State *L)
     luaL_setfuncs(L, ab_fs_meta_functions, 0);
     luaL_setfuncs(L, ab_fs_link_functions, 0);
     luaL_setfuncs(L, ab_fs_mkdir_functions, 0);
+    ab_fs_tree_open(L);
     return 1;
 }

@@ -288,4 +288,25 @@ int ab_fs_method_sync(lua_State *L);
 int ab_fs_method_stat(lua_State *L);
 int ab_fs_method_truncate(lua_State *L);
 
+/* ---- trees of files ----
+ *
+ *   fs_tree.c    what they add to the module's table; what Lua parts need
+ *   fs_scan.c    list, scan, and reading folders for walk and glob
+ *   fs_glob.c    names and patterns
+ *   fs_path.lua, fs_walk.lua */
+
+/* Adds them to the table on top of the stack. */
+void ab_fs_tree_open(lua_State *L);
+/* What a file is, as scripts are told: "file", "directory", "link", ... */
+const char *ab_fs_kind(unsigned mode);
+
+/* functions of Lua: see their files */
+int ab_fs_list_dir(lua_State *L);
+int ab_fs_scan_dir(lua_State *L);
+int ab_fs_entries(lua_State *L);
+int ab_fs_entries_next(lua_State *L);
+int ab_fs_entries_id(lua_State *L);
+int ab_fs_entries_close(lua_State *L);
+int ab_fs_glob_match(lua_State *L);
+
 #endif

@@ -1,0 +1,207 @@
+/* fs_tree.c - what the fs module has for trees of files: puts the functions
+ * of fs_scan.c and its like into the module's table, and loads what is written
+ * in Lua on first use. */
+#include "fs.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+extern const char ab_lua_fs_path[], ab_lua_fs_walk[];
+extern const size_t ab_lua_fs_path_len, ab_lua_fs_walk_len;
+
+/* ---- probe: what is there? for glob and walk ---- */
+
+typedef struct probe_op {
+    ab_fs_op base;
+    int follow;
+    mode_t mode;
+} probe_op;
+
+static int run_probe(ab_fs_job *job)
+{
+    probe_op *o = (probe_op *)ab_fs_op_of(job);
+    const ab_grants *grants = &o->base.op.box->grants;
+    char leaf[AB_LEAF_MAX];
+    struct stat st;
+    int dir = o->follow ? UV_EISDIR
+                        : ab_grants_open_parent(grants, AB_GRANT_READ,
+                                                o->base.path, leaf);
+    if (dir == UV_EISDIR) { /* or it ends in "/", "." or ".." */
+        leaf[0] = '\0';
+        dir = ab_grants_open(grants, o->base.path,
+                             O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
+    }
+    if (dir < 0)
+        return dir;
+    int err = leaf[0] ? fstatat(dir, leaf, &st, AT_SYMLINK_NOFOLLOW)
+                      : fstat(dir, &st);
+    err = err < 0 ? uv_translate_sys_error(errno) : 0;
+    close(dir);
+    o->mode = err ? 0 : st.st_mode;
+    return err;
+}
+
+static int push_probe(lua_State *L, ab_op *op)
+{
+    ab_fs_op_check(L, op);
+    lua_pushstring(L, ab_fs_kind(((probe_op *)op)->mode));
+    return 1;
+}
+
+static const ab_op_type probe_type = {
+    .name = "fs.glob",
+    .size = sizeof(probe_op),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_probe,
+    .cancel = ab_fs_op_cancel,
+    .drop = ab_fs_op_drop,
+};
+
+/* (path, follow): its kind.  What is not followed is what it is; else, and with
+ * a slash, "." or ".." at its end, it has to be a folder. */
+static int l_probe(lua_State *L)
+{
+    ab_task_check(L, probe_type.name);
+    const char *path = ab_fs_check_path(L, 1);
+    ab_grants_check_path(L, AB_GRANT_READ, probe_type.name, path);
+    probe_op *o = (probe_op *)ab_fs_op_new(L, &probe_type, path, AB_GRANT_READ,
+                                           run_probe);
+    o->follow = lua_toboolean(L, 2);
+    return ab_fs_op_start(L, &o->base);
+}
+
+/* ---- what the Lua parts need ---- */
+
+static int l_check(lua_State *L)
+{
+    ab_task_check(L, luaL_checkstring(L, 1));
+    return 0;
+}
+
+/* (format, ...): as string.format */
+static int l_misuse(lua_State *L)
+{
+    if (lua_gettop(L) > 1) {
+        lua_getglobal(L, "string");
+        lua_getfield(L, -1, "format");
+        lua_replace(L, -2);
+        lua_insert(L, 1);
+        lua_call(L, lua_gettop(L) - 1, 1);
+    }
+    return ab_misuse(L, "%s", lua_tostring(L, -1));
+}
+
+enum { OPTIONS_MAX = 8 };
+
+/* (options, what, known...) */
+static int l_options(lua_State *L)
+{
+    const char *known[OPTIONS_MAX + 1] = {NULL};
+    for (int i = 0; i < OPTIONS_MAX && i + 3 <= lua_gettop(L); i++)
+        known[i] = luaL_checkstring(L, i + 3);
+    ab_options_check(L, 1, luaL_checkstring(L, 2), known);
+    return 0;
+}
+
+/* (options, key, otherwise): 0 or more */
+static int l_integer(lua_State *L)
+{
+    lua_Integer n =
+        ab_option_integer(L, 1, luaL_checkstring(L, 2), luaL_checkinteger(L, 3),
+                          0, LUA_MAXINTEGER);
+    lua_pushinteger(L, n);
+    return 1;
+}
+
+static int l_sleep(lua_State *L)
+{
+    ab_task_check(L, "fs.glob");
+    return ab_task_sleep(L, 0);
+}
+
+static int l_cwd(lua_State *L)
+{
+    char path[4096];
+    size_t len = sizeof path;
+    int err = uv_cwd(path, &len);
+    if (err)
+        return ab_error_raise(L, err, &(ab_detail){"fs.path", 0, 0, 0});
+    lua_pushlstring(L, path, len);
+    return 1;
+}
+
+static const luaL_Reg core[] = {
+    {"check", l_check},
+    {"misuse", l_misuse},
+    {"options", l_options},
+    {"integer", l_integer},
+    {"sleep", l_sleep},
+    {"cwd", l_cwd},
+    {"probe", l_probe},
+    {"match", ab_fs_glob_match},
+    {"entries", ab_fs_entries},
+    {"entries_next", ab_fs_entries_next},
+    {"entries_id", ab_fs_entries_id},
+    {"entries_close", ab_fs_entries_close},
+    {NULL, NULL},
+};
+
+/* ---- the module ---- */
+
+/* Which part of the module is written in which Lua file. */
+static const struct lua_part {
+    const char *key, *name, *source;
+    const size_t *bytes;
+} parts[] = {
+    {"path", "fs.path", ab_lua_fs_path, &ab_lua_fs_path_len},
+    {"walk", "fs.walk", ab_lua_fs_walk, &ab_lua_fs_walk_len},
+    {"glob", "fs.walk", ab_lua_fs_walk, &ab_lua_fs_walk_len},
+    {"glob_escape", "fs.walk", ab_lua_fs_walk, &ab_lua_fs_walk_len},
+    {NULL, NULL, NULL, NULL},
+};
+
+/* __index of the module: loads the part that has the key. */
+static int l_part(lua_State *L)
+{
+    const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+    const struct lua_part *part = parts;
+    while (part->key && strcmp(part->key, key) != 0)
+        part++;
+    if (!part->key)
+        return 0;
+    lua_settop(L, 2);
+    int is_path = part->source == ab_lua_fs_path;
+    if (!is_path)
+        lua_pushvalue(L, lua_upvalueindex(1));
+    luaL_newlib(L, core);
+    ab_lua_part(L, part->name, part->source, *part->bytes, is_path ? 1 : 2,
+                is_path);
+    if (is_path) {
+        lua_pushvalue(L, -1);
+        lua_setfield(L, lua_upvalueindex(1), key);
+        return 1;
+    }
+    lua_pushvalue(L, 2);
+    lua_rawget(L, lua_upvalueindex(1));
+    return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"list", ab_fs_list_dir},
+    {"scan", ab_fs_scan_dir},
+    {NULL, NULL},
+};
+
+void ab_fs_tree_open(lua_State *L)
+{
+    luaL_setfuncs(L, functions, 0);
+    lua_createtable(L, 0, 2);
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, l_part, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_setmetatable(L, -2);
+}

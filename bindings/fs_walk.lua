@@ -1,0 +1,442 @@
+-- fs_walk.lua - fs.walk and fs.glob: trees of files, a folder at a time.
+-- Gets the module's table and the primitives of fs_tree.c.
+local fs, core = ...
+local entries, next_entry, id_of = core.entries, core.entries_next, core.entries_id
+local forget, match_name, probe = core.entries_close, core.match, core.probe
+local misuse, check_options, check, sleep = core.misuse, core.options, core.check, core.sleep
+local pcall, error, type, next, setmetatable = pcall, error, type, next, setmetatable
+local sub, find, gsub, byte = string.sub, string.find, string.gsub, string.byte
+local sort = table.sort
+
+local function check_string(what, name, value)
+  if type(value) ~= "string" then
+    misuse("%s: %s must be a string, got %s", what, name,
+      value == nil and "no value" or type(value))
+  end
+end
+
+local function check_kind(what, options, key, kind)
+  local value = options[key]
+  if value ~= nil and type(value) ~= kind then
+    misuse("%s: option '%s' must be a %s, got %s", what, key, kind, type(value))
+  end
+  return value
+end
+
+local function join(folder, name)
+  if folder == "" then return name end
+  return sub(folder, -1) == "/" and folder .. name or folder .. "/" .. name
+end
+
+-- The folder, or what was one a moment ago, is not there any more.
+local GONE = { ENOENT = true, ENOTDIR = true, ELOOP = true }
+-- What a pattern passes over.
+local CLOSED = { ENOENT = true, ENOTDIR = true, ELOOP = true, EACCES = true, EPERM = true,
+  EDENIED = true, ENAMETOOLONG = true }
+
+local function code_of(err) return type(err) == "table" and err.code end
+
+-- ---- walk ----
+
+-- One level of it: a folder that is read, and which folders it lies in.
+local function enter(w, path, depth)
+  local level = w[depth]
+  local follow = w.follow or depth == 0
+  local ok, found = pcall(entries, path, false, follow)
+  if not ok then
+    if depth > 0 and GONE[code_of(found)] then return false end
+    if depth == 0 or not w.on_error or not code_of(found) or found.code == "ECANCELED" then
+      error(found, 0)
+    end
+    w.on_error(found, path)
+    return true
+  end
+  local id
+  if w.follow then
+    id = id_of(found)
+    local outer = level
+    while outer do
+      if outer.id == id then -- a link to a folder that it lies in
+        forget(found)
+        return true
+      end
+      outer = outer.outer
+    end
+  end
+  w.depth = depth + 1
+  w[depth + 1] = { entries = found, path = path, id = id, outer = level }
+  return true
+end
+
+local walk_meta = { __name = "Walk" }
+walk_meta.__index = walk_meta
+
+function walk_meta.close(w)
+  for depth = 1, w.depth do
+    forget(w[depth].entries)
+    w[depth] = nil
+  end
+  w.depth, w.pending = 0, nil
+end
+walk_meta.__close = walk_meta.close
+
+-- The folder that was given last is entered now, not before: so the loop's body
+-- may have removed or made something in it, and `enter` is asked late.
+function walk_meta.__call(w)
+  check "fs.walk"
+  local pending = w.pending
+  if pending then
+    w.pending = nil
+    if not w.enter or w.enter(pending, w.depth) then enter(w, pending, w.depth) end
+  end
+  while w.depth > 0 and w.max_depth > 0 do
+    local depth = w.depth
+    local level = w[depth]
+    local name, kind = next_entry(level.entries)
+    if name then
+      local path = join(level.path, name)
+      if kind == "link" and w.follow then
+        local ok, target = pcall(probe, path, true)
+        if ok and target == "directory" then kind = target end
+        if not ok and not CLOSED[code_of(target)] then error(target, 0) end
+      end
+      if kind == "directory" and depth < w.max_depth then w.pending = path end
+      return path, kind, depth
+    end
+    forget(level.entries)
+    w[depth] = nil
+    w.depth = depth - 1
+  end
+end
+
+function fs.walk(path, options)
+  check "fs.walk"
+  check_string("fs.walk", "the path", path)
+  check_options(options, "fs.walk", "follow", "max_depth", "enter", "on_error")
+  options = options or {}
+  local w = setmetatable({ depth = 0 }, walk_meta)
+  w.follow = check_kind("fs.walk", options, "follow", "boolean")
+  w.enter = check_kind("fs.walk", options, "enter", "function")
+  w.on_error = check_kind("fs.walk", options, "on_error", "function")
+  w.max_depth = core.integer(options, "max_depth", math.maxinteger)
+  enter(w, path, 0)
+  return w, nil, nil, w
+end
+
+-- ---- glob: patterns ----
+
+-- Lets other tasks run after so much work, however long a pattern, however many
+-- the names.
+local work = 0
+local function pause(amount)
+  work = work + amount
+  if work > 50000 then
+    work = 0
+    sleep(0)
+  end
+end
+
+local MAX_PATTERN, MAX_ALTERNATIVES, MAX_CLASS = 4096, 1000, 256
+
+-- Position after the class that begins at i, or nil when it is none. As in
+-- fs_glob.c.
+local function class_end(text, i)
+  local j = i + 1
+  local c = sub(text, j, j)
+  if c == "!" or c == "^" then j = j + 1 end
+  if sub(text, j, j) == "]" then j = j + 1 end
+  while j <= #text and j - i < MAX_CLASS do
+    c = sub(text, j, j)
+    if c == "]" then return j + 1 end
+    if c == "/" then return nil end
+    j = j + (c == "\\" and 2 or 1)
+  end
+end
+
+-- The first braces that hold a comma: where they open and close, and where
+-- their alternatives end.
+local function find_braces(text)
+  local open, best = {}, nil
+  local i = 1
+  while i <= #text do
+    local c = sub(text, i, i)
+    local after = i + 1
+    if c == "\\" then
+      after = i + 2
+    elseif c == "[" then
+      after = class_end(text, i) or after
+    elseif c == "{" then
+      open[#open + 1] = { i }
+    elseif c == "," and open[1] then
+      local braces = open[#open]
+      braces[#braces + 1] = i
+    elseif c == "}" and open[1] then
+      local braces = open[#open]
+      open[#open] = nil
+      if braces[2] and not (best and best[1] < braces[1]) then
+        braces[#braces + 1] = i
+        best = braces
+      end
+    end
+    i = after
+  end
+  if best then return best[1], best[#best], best end
+end
+
+local function expand(text)
+  local todo, done = { text }, {}
+  while todo[1] do
+    local one = todo[#todo]
+    todo[#todo] = nil
+    pause(#one)
+    local first, last, commas = find_braces(one)
+    if not first then
+      done[#done + 1] = one
+    else
+      for k = #commas, 2, -1 do
+        todo[#todo + 1] = sub(one, 1, first - 1) .. sub(one, commas[k - 1] + 1, commas[k] - 1)
+          .. sub(one, last + 1)
+      end
+    end
+    if #todo + #done > MAX_ALTERNATIVES then
+      misuse("fs.glob: the braces stand for more than %d patterns", MAX_ALTERNATIVES)
+    end
+  end
+  return done
+end
+
+-- A pattern as a list of segments: { text=, kind= "any" (**), "name", "wild" }.
+local function compile(text)
+  local segments = {}
+  local i = 1
+  while i <= #text do
+    local j, wild = i, false
+    while j <= #text do
+      local c = sub(text, j, j)
+      if c == "/" then break end
+      if c == "\\" then
+        j = j + 2
+      elseif c == "[" and class_end(text, j) then
+        wild = true
+        j = class_end(text, j)
+      else
+        wild = wild or c == "*" or c == "?"
+        j = j + 1
+      end
+    end
+    local segment = sub(text, i, j - 1)
+    if segment == "**" then
+      local last = segments[#segments]
+      if not last or last.kind ~= "any" then segments[#segments + 1] = { kind = "any" } end
+    elseif wild then
+      segments[#segments + 1] = { kind = "wild", text = segment,
+        dot = find(segment, "^\\?%.") and true or false }
+    elseif segment ~= "" then
+      segments[#segments + 1] = { kind = "name", text = gsub(segment, "\\(.)", "%1") }
+    end
+    i = j + 1
+  end
+  if segments[1] and segments[#segments].kind == "any" then -- a ** at the end
+    segments[#segments + 1] = { kind = "wild", text = "*" }
+  end
+  segments.absolute = byte(text) == 47
+  segments.folder = #segments > 0 and sub(text, -1) == "/" -- only folders
+  return segments
+end
+
+-- ---- glob: the tree ----
+--
+-- All patterns run at once, as one automaton whose states are (pattern,
+-- segment): each folder is read at most once, each path given at most once,
+-- and no pattern costs more than its length for each name.
+
+-- Adds the state and what follows from it without a name: ** may be nothing.
+local function add(states, g, pattern, at)
+  local key = pattern * MAX_PATTERN + at
+  if states[key] then return end
+  states[key] = true
+  states[#states + 1] = key
+  local segment = g.patterns[pattern][at]
+  if segment and segment.kind == "any" then add(states, g, pattern, at + 1) end
+end
+
+-- What a name leads to: the states of the entry below. `link`: ** stops there.
+local function step(states, g, name, link)
+  local below = {}
+  pause(#states)
+  for i = 1, #states do
+    local key = states[i]
+    local pattern, at = key // MAX_PATTERN, key % MAX_PATTERN
+    local segment = g.patterns[pattern][at]
+    if not segment then
+      goto continue
+    elseif segment.kind == "any" then
+      if not link and (g.hidden or byte(name) ~= 46) then add(below, g, pattern, at) end
+    elseif segment.kind == "wild" then
+      if (g.hidden or segment.dot or byte(name) ~= 46) and match_name(segment.text, name) then
+        add(below, g, pattern, at + 1)
+      end
+    elseif segment.text == name then
+      add(below, g, pattern, at + 1)
+    end
+    ::continue::
+  end
+  return below
+end
+
+-- Does the entry match, only if it is a folder, and is there more below it?
+local function verdict(states, g)
+  local found, only_folder, deeper = false, true, false
+  for i = 1, #states do
+    local key = states[i]
+    local segments = g.patterns[key // MAX_PATTERN]
+    local at = key % MAX_PATTERN
+    local segment = segments[at]
+    if not segment then
+      found = true
+      only_folder = only_folder and segments.folder
+    else
+      deeper = true
+    end
+  end
+  return found, only_folder, deeper
+end
+
+local function look(g, path, follow)
+  local ok, kind = pcall(probe, g.base .. path, follow)
+  if ok then return kind end
+  if CLOSED[code_of(kind)] and not (g.first and code_of(kind) == "EDENIED") then return nil end
+  error(kind, 0)
+end
+
+local function read(g, path)
+  local folder = g.base .. path
+  local ok, found = pcall(entries, folder == "" and "." or folder, true, true)
+  if ok then return found end
+  if CLOSED[code_of(found)] and not (g.first and code_of(found) == "EDENIED") then return nil end
+  error(found, 0)
+end
+
+-- An entry with its states: a result, a folder to enter, both or neither.
+local function settle(g, node, name, kind, states, children)
+  if #states == 0 then return end
+  local path = node.path .. name
+  local found, only_folder, deeper = verdict(states, g)
+  local link = kind == "link"
+  local folder = kind == "directory"
+  if link and (deeper or only_folder) then folder = look(g, path, true) == "directory" end
+  if found and (folder or not only_folder) then
+    g.results[#g.results + 1] = only_folder and path .. "/" or path
+  end
+  if not folder or not deeper then return end
+  if link and not g.follow then
+    states = step(node.states, g, name, true)
+    if #states == 0 then return end
+  end
+  children[#children + 1] = { path = path .. "/", states = states, outer = node }
+end
+
+local function visit(g, node)
+  local states, children = node.states, {}
+  local names, wild, any = {}, false, false
+  for i = 1, #states do
+    local segment = g.patterns[states[i] // MAX_PATTERN][states[i] % MAX_PATTERN]
+    if segment and segment.kind == "name" then
+      names[segment.text] = true
+    elseif segment then
+      wild = true
+      any = any or segment.kind == "any"
+    end
+  end
+  local seen = {}
+  if wild then
+    local found = read(g, node.path)
+    if found and any and g.follow then
+      node.id = id_of(found)
+      local outer = node.outer
+      while outer do
+        if outer.id == node.id then
+          forget(found)
+          return children
+        end
+        outer = outer.outer
+      end
+    end
+    g.first = false
+    while found do
+      local name, kind = next_entry(found)
+      if not name then break end
+      seen[name] = names[name]
+      settle(g, node, name, kind, step(states, g, name), children)
+    end
+    if found then forget(found) end
+  end
+  local rest = {}
+  for name in next, names do
+    if not seen[name] and (not wild or name == "." or name == "..") then
+      rest[#rest + 1] = name
+    end
+  end
+  sort(rest)
+  for i = 1, #rest do
+    local below = {}
+    for k = 1, #states do
+      local pattern, at = states[k] // MAX_PATTERN, states[k] % MAX_PATTERN
+      local segment = g.patterns[pattern][at]
+      if segment and segment.kind == "name" and segment.text == rest[i] then
+        add(below, g, pattern, at + 1)
+      end
+    end
+    local kind = look(g, node.path .. rest[i], false)
+    if kind then settle(g, node, rest[i], kind, below, children) end
+  end
+  return children
+end
+
+local function run(g, path, states)
+  local stack = { { path = path, states = states } }
+  while #stack > 0 do
+    local node = stack[#stack]
+    stack[#stack] = nil
+    local children = visit(g, node)
+    for i = #children, 1, -1 do stack[#stack + 1] = children[i] end
+  end
+end
+
+function fs.glob(pattern, options)
+  check "fs.glob"
+  check_string("fs.glob", "the pattern", pattern)
+  check_options(options, "fs.glob", "hidden", "follow", "cwd")
+  options = options or {}
+  if #pattern >= MAX_PATTERN then
+    misuse("fs.glob: the pattern must be shorter than %d bytes", MAX_PATTERN)
+  end
+  if find(pattern, "\0", 1, true) then misuse "fs.glob: the pattern contains a zero byte" end
+  local cwd = check_kind("fs.glob", options, "cwd", "string")
+  local g = { patterns = {}, results = {}, first = true,
+    hidden = check_kind("fs.glob", options, "hidden", "boolean"),
+    follow = check_kind("fs.glob", options, "follow", "boolean") }
+  local here, root = {}, {}
+  for _, text in next, expand(pattern) do
+    local n = #g.patterns + 1
+    g.patterns[n] = compile(text)
+    if g.patterns[n][1] then
+      add(g.patterns[n].absolute and root or here, g, n, 1)
+    elseif g.patterns[n].absolute then
+      g.results[1] = "/"
+    end
+  end
+  g.base = cwd and cwd ~= "" and join(cwd, "") or ""
+  if cwd and cwd ~= "" and sub(g.base, -1) ~= "/" then g.base = g.base .. "/" end
+  if #here > 0 then run(g, "", here) end
+  g.base, g.first = "", true
+  if #root > 0 then run(g, "/", root) end
+  sort(g.results)
+  return g.results
+end
+
+function fs.glob_escape(text)
+  check_string("fs.glob_escape", "the text", text)
+  return (gsub(text, "[%*%?%[%]{},\\]", "\\%0"))
+end
+
