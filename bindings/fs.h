@@ -16,16 +16,18 @@
 #define AB_FS_H
 
 #include "binding.h"
+#include <dirent.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <uv.h>
 
 /* ---- fs_job.c ----
  *
  * A function that runs in the thread pool, and comes again when it says
- * UV_EAGAIN: its descriptor (a FIFO, a terminal; always opened O_NONBLOCK) is
- * not ready, so the loop polls it and no thread is held meanwhile.  Whatever a
- * stuck FIFO does, the pool stays free and a box can close. */
+ * UV_EAGAIN: its descriptor (a FIFO, a terminal; always opened O_NONBLOCK)
+ * is not ready, so the loop polls it and no thread is held meanwhile.
+ * Whatever a stuck FIFO does, the pool stays free and a box can close. */
 typedef struct ab_fs_job ab_fs_job;
 
 enum { AB_FS_IDLE, AB_FS_WORKING, AB_FS_POLLING, AB_FS_CLOSING };
@@ -293,6 +295,9 @@ int ab_fs_method_truncate(lua_State *L);
  *   fs_tree.c    what they add to the module's table; what Lua parts need
  *   fs_scan.c    list, scan, and reading folders for walk and glob
  *   fs_glob.c    names and patterns
+ *   fs_level.c   where a job is in a tree
+ *   fs_remove.c  remove
+ *   fs_copy.c    copy
  *   fs_path.lua, fs_walk.lua */
 
 /* Adds them to the table on top of the stack. */
@@ -308,5 +313,41 @@ int ab_fs_entries_next(lua_State *L);
 int ab_fs_entries_id(lua_State *L);
 int ab_fs_entries_close(lua_State *L);
 int ab_fs_glob_match(lua_State *L);
+int ab_fs_remove(lua_State *L);
+int ab_fs_remove_later(lua_State *L);
+int ab_fs_copy(lua_State *L);
+
+/* As ab_fs_check_path, without slashes at its end. */
+const char *ab_fs_trim_path(lua_State *L, int arg);
+
+/* The folders that a job is inside of, the outermost first.  In the pool. */
+typedef struct ab_fs_level {
+    char *name;
+    DIR *dir; /* NULL: closed for now */
+    int out;  /* descriptor of the folder that it is copied to, or -1 */
+    dev_t dev, out_dev;
+    ino_t ino, out_ino;
+    long at;      /* of dir, when it was closed */
+    size_t count; /* the caller's */
+    int made;     /* the caller's */
+} ab_fs_level;
+
+typedef struct ab_fs_levels {
+    ab_fs_level *all;
+    size_t depth, cap;
+} ab_fs_levels;
+
+/* Takes over fd and out (-1: none), also when it fails.  0 or a code. */
+int ab_fs_levels_enter(ab_fs_levels *levels, const char *name, int fd, int out);
+/* NULL: none.  Its dir is open. */
+ab_fs_level *ab_fs_levels_top(ab_fs_levels *levels);
+/* Closes the one on top.  0; 1: the one above was opened anew, at its start;
+ * or a code, and it stays. */
+int ab_fs_levels_leave(ab_fs_levels *levels);
+/* The path of `name` (or NULL) in the one on top; `base` is the outermost.
+ * NULL: no memory.  The caller's to free. */
+char *ab_fs_levels_path(const ab_fs_levels *levels, const char *base,
+                        const char *name);
+void ab_fs_levels_deinit(ab_fs_levels *levels);
 
 #endif

@@ -191,6 +191,8 @@ static int l_part(lua_State *L)
 static const luaL_Reg functions[] = {
     {"list", ab_fs_list_dir},
     {"scan", ab_fs_scan_dir},
+    {"remove", ab_fs_remove},
+    {"copy", ab_fs_copy},
     {NULL, NULL},
 };
 
