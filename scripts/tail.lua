@@ -95,8 +95,8 @@ end
 
 local ok, err = pcall(follow)
 if not ok then
-  if err.code == "ECANCELED" then
-    error(err, 0)
+  if not err.code or err.code == "ECANCELED" then
+    error(err, 0) -- Ctrl-C, in a wait or between two
   end
   io.stderr:write(tostring(err), "\n")
   os.exit(1)
