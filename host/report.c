@@ -422,6 +422,17 @@ static const char *limit_hint(lua_State *L, int idx)
                            (LUAI_UACINT)(limits->cap_bytes / 1024));
 }
 
+void ab_report_no_memory(ab_box *box)
+{
+    char text[120] = "asyncbox: not enough memory";
+    if (box->limits.hit)
+        snprintf(text, sizeof text,
+                 "asyncbox: not enough memory (the limit is %zu KiB; "
+                 "--memory sets another)",
+                 (size_t)(box->limits.cap_bytes / 1024));
+    ab_report(box, text, strlen(text));
+}
+
 static int push_failure(lua_State *L)
 {
     ab_task *task = lua_touserdata(L, 1);
@@ -464,14 +475,7 @@ void ab_report_failure(lua_State *L, int idx)
         snprintf(box->error_text, sizeof box->error_text, "%s", text);
         ab_report(box, text, bytes);
     } else {
-        /* Not even memory for a message: the same words without Lua. */
-        char text[120] = "asyncbox: not enough memory";
-        if (box->limits.hit)
-            snprintf(text, sizeof text,
-                     "asyncbox: not enough memory (the limit is %zu KiB; "
-                     "--memory sets another)",
-                     (size_t)(box->limits.cap_bytes / 1024));
-        ab_report(box, text, strlen(text));
+        ab_report_no_memory(box);
     }
     lua_pop(L, 1);
 }

@@ -29,6 +29,10 @@ int ab_report_depth(lua_State *of);
 /* Pushes a traceback of `of` without asyncbox's own frames, from level. */
 void ab_report_traceback(lua_State *L, lua_State *of, int level);
 
+/* Says that memory ran out, and which limit, without Lua: for when there is
+ * none left to make a message. */
+void ab_report_no_memory(ab_box *box);
+
 /* Reports the error of the failed task at idx: message, traceback, name and
  * where it was spawned.  Protected: never raises, calls no code of scripts. */
 void ab_report_failure(lua_State *L, int idx);

@@ -133,11 +133,10 @@ static void finish(ab_box *box)
         lua_rawgetp(box->L, -1, task);
         lua_remove(box->L, -2);
         if (lua_isnil(box->L, -1)) { /* there was no memory to note it */
-            static const char text[] = "asyncbox: not enough memory";
             lua_pop(box->L, 1);
             ab_task_taken(task);
             box->failed = 1;
-            ab_report(box, text, sizeof text - 1);
+            ab_report_no_memory(box);
             continue;
         }
         report_lost(box, task);
