@@ -4,7 +4,7 @@ local async = require "asyncbox"
 local children = require "spec.support.children"
 local cli = require "spec.support.cli"
 local folder = require "spec.support.folder"
-local at, put = folder.at, folder.put
+local at, put, shell = folder.at, folder.put, folder.shell
 local process, sleep = async.process, async.sleep
 
 local BOUND = 30 -- seconds; only a failure takes so long
@@ -17,6 +17,61 @@ describe("The tutorial program", function()
   setup(children.warm_up)
   before_each(folder.start)
   after_each(folder.check)
+
+  for _, name in ipairs { "files_sync.lua", "files_async.lua" } do
+    describe(name, function()
+      it("writes its files, prints nothing, and removes them.", function()
+        local env = { TMPDIR = folder.path }
+        local r = cli.run({ "run", "scripts/" .. name }, { env = env })
+        assert.equal("", r.stderr)
+        assert.equal("", r.stdout)
+        assert.equal(0, r.status)
+        assert.equal("", folder.output("ls -A " .. folder.path))
+      end)
+    end)
+  end
+
+  describe("line_counts", function()
+    it("counts the lines of every file of a tree, in order.", function()
+      shell("mkdir -p %s", at "sub/deep")
+      put("b", "1\n2\n3")
+      put("a", "")
+      put("sub/deep/c", ("x\n"):rep(1000))
+      shell("ln -s b %s", at "link")
+      local r = run("line_counts.lua", folder.path)
+      assert.equal("", r.stderr)
+      assert.equal(table.concat({
+        "       0  " .. at "a",
+        "       3  " .. at "b",
+        "    1000  " .. at "sub/deep/c",
+        "    1003  in 3 files\n",
+      }, "\n"), r.stdout)
+      assert.equal(0, r.status)
+    end)
+
+    it("counts hundreds of files with few descriptors.", function()
+      shell("cd %s && for i in $(seq 300); do echo $i >$i; done", folder.path)
+      local command = ("ulimit -n 64; exec %s run scripts/line_counts.lua %s"):format(
+        cli.quote(cli.program()), folder.path)
+      local r = process.run("sh", "-c", command)
+      assert.equal("", r.stderr)
+      assert.matches("\n     300  in 300 files\n$", r.stdout)
+      assert.equal(0, r.status)
+    end)
+
+    it("names a folder that is not there.", function()
+      local r = run("line_counts.lua", at "none")
+      assert.matches("no such file or directory: " .. at "none", r.stderr, 1, true)
+      assert.equal("", r.stdout)
+      assert.equal(1, r.status)
+    end)
+
+    it("says how it is used.", function()
+      local r = run "line_counts.lua"
+      assert.equal("Usage: line_counts.lua DIR\n", r.stderr)
+      assert.equal(1, r.status)
+    end)
+  end)
 
   describe("tail", function()
     local tail
