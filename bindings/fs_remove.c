@@ -213,14 +213,3 @@ int ab_fs_remove(lua_State *L)
     ab_grants_check_path(L, AB_GRANT_WRITE, "fs.remove", path);
     return ab_fs_op_start(L, &new_remove(L, path, recursive)->base);
 }
-
-/* (path): the same for a tree, of which nobody waits for the end; the box does
- * not close before it. */
-int ab_fs_remove_later(lua_State *L)
-{
-    remove_op *r = new_remove(L, ab_fs_check_path(L, 1), 1);
-    r->base.op.task = NULL;
-    if (ab_fs_start(&r->base.job) < 0)
-        ab_op_free(&r->base.op);
-    return 0;
-}

@@ -4,12 +4,15 @@
 #include "fs.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-extern const char ab_lua_fs_path[], ab_lua_fs_walk[];
-extern const size_t ab_lua_fs_path_len, ab_lua_fs_walk_len;
+extern const char ab_lua_fs_path[], ab_lua_fs_temp[], ab_lua_fs_walk[];
+extern const size_t ab_lua_fs_path_len, ab_lua_fs_temp_len, ab_lua_fs_walk_len;
 
 /* ---- probe: what is there? for glob and walk ---- */
 
@@ -132,6 +135,30 @@ static int l_cwd(lua_State *L)
     return 1;
 }
 
+/* What nobody can foresee, as part of a file's name. */
+static int l_random_name(lua_State *L)
+{
+    uint64_t id;
+    char name[17];
+    int err = uv_random(NULL, NULL, &id, sizeof id, 0, NULL);
+    if (err)
+        return ab_error_raise(L, err, &(ab_detail){"fs.tempdir", 0, 0, 0});
+    snprintf(name, sizeof name, "%016llx", (unsigned long long)id);
+    lua_pushstring(L, name);
+    return 1;
+}
+
+/* Where temporary files go: TMPDIR, if the script may know it. */
+static int l_temporary(lua_State *L)
+{
+    const char *path = getenv("TMPDIR");
+    if (!path || !path[0] ||
+        !ab_grants_env_allowed(&ab_box_of(L)->grants, "TMPDIR", 6))
+        path = "/tmp";
+    lua_pushstring(L, path);
+    return 1;
+}
+
 static const luaL_Reg core[] = {
     {"check", l_check},
     {"misuse", l_misuse},
@@ -139,6 +166,8 @@ static const luaL_Reg core[] = {
     {"integer", l_integer},
     {"sleep", l_sleep},
     {"cwd", l_cwd},
+    {"random_name", l_random_name},
+    {"temporary", l_temporary},
     {"probe", l_probe},
     {"match", ab_fs_glob_match},
     {"entries", ab_fs_entries},
@@ -159,6 +188,8 @@ static const struct lua_part {
     {"walk", "fs.walk", ab_lua_fs_walk, &ab_lua_fs_walk_len},
     {"glob", "fs.walk", ab_lua_fs_walk, &ab_lua_fs_walk_len},
     {"glob_escape", "fs.walk", ab_lua_fs_walk, &ab_lua_fs_walk_len},
+    {"tempdir", "fs.temp", ab_lua_fs_temp, &ab_lua_fs_temp_len},
+    {"tempfile", "fs.temp", ab_lua_fs_temp, &ab_lua_fs_temp_len},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -176,7 +207,9 @@ static int l_part(lua_State *L)
     if (!is_path)
         lua_pushvalue(L, lua_upvalueindex(1));
     luaL_newlib(L, core);
-    ab_lua_part(L, part->name, part->source, *part->bytes, is_path ? 1 : 2,
+    if (!is_path)
+        luaL_requiref(L, "asyncbox", ab_open_async, 0);
+    ab_lua_part(L, part->name, part->source, *part->bytes, is_path ? 1 : 3,
                 is_path);
     if (is_path) {
         lua_pushvalue(L, -1);
