@@ -4,18 +4,6 @@ local async = require "asyncbox"
 local fs = async.fs
 local await, create_task, gather = async.await, async.create_task, async.gather
 
--- A new folder for this program alone, removed with all that is in it by <close>.
-local function temporary_folder()
-  local parent = os.getenv "TMPDIR" or "/tmp"
-  local path = ("%s/asyncbox-%016x"):format(parent, math.random(0))
-  fs.mkdir(path, { mode = tonumber("700", 8) })
-  return setmetatable({ path = path }, {
-    __close = function()
-      async.shield(fs.remove, path, { recursive = true }) -- after Ctrl-C too
-    end,
-  })
-end
-
 local save_file = async(function(filename, size)
   local file <close> = fs.open(filename, "w")
   for _ = 1, size do
@@ -24,7 +12,7 @@ local save_file = async(function(filename, size)
 end, "save_file")
 
 local main = async(function()
-  local dir <close> = temporary_folder()
+  local dir <close> = fs.tempdir() -- removed with all that is in it, after Ctrl-C too
   local tasks = {}
   for i = 0, 299 do
     tasks[#tasks + 1] = create_task(save_file(dir.path .. "/" .. i .. ".txt", 10))

@@ -3,18 +3,6 @@
 local async = require "asyncbox"
 local fs = async.fs
 
--- A new folder for this program alone, removed with all that is in it by <close>.
-local function temporary_folder()
-  local parent = os.getenv "TMPDIR" or "/tmp"
-  local path = ("%s/asyncbox-%016x"):format(parent, math.random(0))
-  fs.mkdir(path, { mode = tonumber("700", 8) })
-  return setmetatable({ path = path }, {
-    __close = function()
-      async.shield(fs.remove, path, { recursive = true }) -- after Ctrl-C too
-    end,
-  })
-end
-
 local function save_file(filename, size)
   local file <close> = fs.open(filename, "w")
   for _ = 1, size do
@@ -23,7 +11,7 @@ local function save_file(filename, size)
 end
 
 local function main()
-  local dir <close> = temporary_folder()
+  local dir <close> = fs.tempdir() -- removed with all that is in it, after Ctrl-C too
   for i = 0, 299 do
     save_file(dir.path .. "/" .. i .. ".txt", 100)
   end
