@@ -302,8 +302,6 @@ int ab_fs_method_truncate(lua_State *L);
 
 /* Adds them to the table on top of the stack. */
 void ab_fs_tree_open(lua_State *L);
-/* What a file is, as scripts are told: "file", "directory", "link", ... */
-const char *ab_fs_kind(unsigned mode);
 
 /* functions of Lua: see their files */
 int ab_fs_list_dir(lua_State *L);

@@ -121,24 +121,13 @@ static int run_symlink(ab_fs_job *job)
     return ab_fs_place_close(&place, symlinkat(o->to, place.dir, place.name));
 }
 
-static int has_dotdot(const char *path)
-{
-    for (const char *p = path; *p;) {
-        size_t len = strcspn(p, "/");
-        if (len == 2 && p[0] == '.' && p[1] == '.')
-            return 1;
-        p += len + strspn(p + len, "/");
-    }
-    return 0;
-}
-
 /* In a sandbox.  A relative target without ".." stays below the folder of the
  * link wherever that is moved; an absolute one must be below a root itself. */
 static void check_target(lua_State *L, const char *op, const char *target)
 {
     if (ab_box_of(L)->grants.trusted)
         return;
-    if (has_dotdot(target))
+    if (ab_path_has_dotdot(target))
         ab_grants_deny(L, op, "path", target,
                        "in a sandbox the target of a link has no \"..\"");
     if (*target == '/')

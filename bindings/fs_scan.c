@@ -375,11 +375,6 @@ static const char *name_of_kind(char kind)
     }
 }
 
-const char *ab_fs_kind(unsigned mode)
-{
-    return name_of_kind(kind_of_mode((mode_t)mode));
-}
-
 /* Pushes name and kind of the next entry that is there: 2, or 0. */
 static int give(lua_State *L, scan *s)
 {

@@ -49,7 +49,7 @@ static int run_probe(ab_fs_job *job)
 static int push_probe(lua_State *L, ab_op *op)
 {
     ab_fs_op_check(L, op);
-    lua_pushstring(L, ab_fs_kind(((probe_op *)op)->mode));
+    lua_pushstring(L, ab_fs_type_name(((probe_op *)op)->mode));
     return 1;
 }
 

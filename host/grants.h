@@ -125,6 +125,9 @@ int ab_grants_open_parent(const ab_grants *grants, ab_grant_kind kind,
 int ab_grants_open_place(const ab_grants *grants, ab_grant_kind kind,
                          const char *path, int follow, char leaf[AB_LEAF_MAX]);
 
+/* Is one of the names in it ".."?  Looks at the text only. */
+int ab_path_has_dotdot(const char *path);
+
 /* For grants.c: fills in a rule of kind read or write.  0 or a code. */
 int ab_grants_root(ab_grant_rule *rule, const char *path);
 

@@ -66,7 +66,7 @@ static char *cut_leaf(char *abs)
     return slash + 1;
 }
 
-static int has_dotdot(const char *path)
+int ab_path_has_dotdot(const char *path)
 {
     for (const char *p = path; *p;) {
         size_t len = strcspn(p, "/");
@@ -120,7 +120,7 @@ static char *make_real(const char *abs)
     }
     const char *rest = abs + strlen(head);
     char *out = NULL;
-    if (real && !has_dotdot(rest)) {
+    if (real && !ab_path_has_dotdot(rest)) {
         size_t real_len = strcmp(real, "/") == 0 ? 0 : strlen(real);
         out = malloc(real_len + strlen(rest) + 1);
         if (out) {
@@ -459,7 +459,7 @@ int ab_grants_denied_path(lua_State *L, ab_grant_kind kind, const char *op,
     const char *flag = kind == AB_GRANT_READ ? "--allow-read" : "--allow-write";
     char hint[PATH_MAX + 64];
     char *abs = make_absolute(path);
-    if (abs && is_below_any(grants, kind, abs) && !has_dotdot(abs)) {
+    if (abs && is_below_any(grants, kind, abs) && !ab_path_has_dotdot(abs)) {
         /* Under a root and yet refused.  Where a link leads to is not for the
          * script to learn. */
         snprintf(hint, sizeof hint,
@@ -480,7 +480,8 @@ void ab_grants_check_path(lua_State *L, ab_grant_kind kind, const char *op,
     if (grants->trusted || *path == '\0')
         return;
     char *abs = make_absolute(path);
-    int fine = abs && is_below_any(grants, kind, abs) && !has_dotdot(abs);
+    int fine =
+        abs && is_below_any(grants, kind, abs) && !ab_path_has_dotdot(abs);
     if (!fine && abs && grants->rules[kind]) {
         char *real = make_real(abs);
         fine = real && is_below_any(grants, kind, real);
