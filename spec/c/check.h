@@ -4,6 +4,7 @@
 #define CHECK_H
 
 #include "asyncbox.h"
+#include <dirent.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -134,6 +135,37 @@ static inline asyncbox_config check_config(counter *c)
 static inline int check_spawn(asyncbox *box, const char *code)
 {
     return asyncbox_spawn_string(box, code, strlen(code), "=spec", 0, NULL);
+}
+
+/* A box in real time that is about to run code; NULL: no memory. */
+static inline asyncbox *check_box(counter *c, const char *code, int sandbox)
+{
+    asyncbox *box = NULL;
+    asyncbox_config config = check_config(c);
+    config.sandbox = sandbox;
+    config.virtual_time = 0;
+    if (asyncbox_new(&config, &box) < 0)
+        return NULL;
+    if (check_spawn(box, code) < 0) {
+        asyncbox_free(box);
+        return NULL;
+    }
+    return box;
+}
+
+/* ---- what a process holds ---- */
+
+/* Open descriptors, and as many more as looking takes. */
+static inline int check_count_fds(void)
+{
+    int n = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    if (!dir)
+        return 0;
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
 }
 
 #endif

@@ -2,42 +2,14 @@
  * children, streams and pipelines pending, and memory refused at every
  * allocation.  Nothing may be left: no op, no descriptor, no byte, no child. */
 #include "check.h"
-#include <dirent.h>
 #include <errno.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-static int count_fds(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    if (!dir)
-        return 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
 static void pause_us(long us)
 {
     nanosleep(&(struct timespec){0, us * 1000}, NULL);
-}
-
-static asyncbox *make_box(counter *c, const char *code, int sandbox)
-{
-    asyncbox *box = NULL;
-    asyncbox_config config = check_config(c);
-    config.sandbox = sandbox;
-    config.virtual_time = 0;
-    if (asyncbox_new(&config, &box) < 0)
-        return NULL;
-    if (check_spawn(box, code) < 0) {
-        asyncbox_free(box);
-        return NULL;
-    }
-    return box;
 }
 
 /* No child at all, dead or alive. */
@@ -87,10 +59,10 @@ static const char everything[] =
 static void close_after(int turns, long us)
 {
     counter c = {0};
-    int fds = count_fds();
+    int fds = check_count_fds();
     snprintf(check_context, sizeof check_context, "%d turns of %ld us", turns,
              us);
-    asyncbox *box = make_box(&c, everything, 0);
+    asyncbox *box = check_box(&c, everything, 0);
     if (!CHECK(box != NULL))
         return;
     for (int i = 0; i < turns; i++) {
@@ -99,7 +71,7 @@ static void close_after(int turns, long us)
     }
     CHECK_EQUAL(asyncbox_free(box), 0);
     counter_check(&c);
-    CHECK_EQUAL(count_fds(), fds);
+    CHECK_EQUAL(check_count_fds(), fds);
     check_no_child();
     *check_context = '\0';
 }
@@ -129,7 +101,7 @@ static void made_while_closing(void)
         "end})\n"
         "async.sleep(10)\n";
     counter c = {0};
-    asyncbox *box = make_box(&c, code, 0);
+    asyncbox *box = check_box(&c, code, 0);
     if (!CHECK(box != NULL))
         return;
     asyncbox_step(box, 0);
@@ -158,18 +130,18 @@ static const char small[] =
 
 static void refused_at_every_allocation(size_t stride)
 {
-    int fds = count_fds();
+    int fds = check_count_fds();
     size_t n = 1;
     for (;; n += stride) {
         counter c = {.fail_at = n};
         snprintf(check_context, sizeof check_context, "allocation %zu", n);
-        asyncbox *box = make_box(&c, small, 0);
+        asyncbox *box = check_box(&c, small, 0);
         if (box) {
             asyncbox_run(box);
             CHECK_EQUAL(asyncbox_free(box), 0);
         }
         counter_check(&c);
-        CHECK_EQUAL(count_fds(), fds);
+        CHECK_EQUAL(check_count_fds(), fds);
         check_no_child();
         if (c.calls < n)
             break;
@@ -185,7 +157,7 @@ static void allowed_by_the_host(void)
         "assert(process.run('echo', 'x').stdout == 'x\\n')\n"
         "local ok, err = pcall(process.run, 'ls')\n"
         "assert(not ok and err.code == 'EDENIED', tostring(err))\n";
-    asyncbox *box = make_box(NULL, code, 1);
+    asyncbox *box = check_box(NULL, code, 1);
     if (!CHECK(box != NULL))
         return;
     CHECK_EQUAL(asyncbox_allow(box, "run", "echo"), 0);

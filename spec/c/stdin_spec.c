@@ -2,43 +2,15 @@
  * while a task waits for it, whatever it is; what those who share it notice;
  * one box at a time. */
 #include "check.h"
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-static int count_fds(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    if (!dir)
-        return 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
 static void pause_ms(long ms)
 {
     nanosleep(&(struct timespec){0, ms * 1000000}, NULL);
-}
-
-static asyncbox *make_box(counter *c, const char *code, int sandbox)
-{
-    asyncbox *box = NULL;
-    asyncbox_config config = check_config(c);
-    config.sandbox = sandbox;
-    config.virtual_time = 0;
-    if (asyncbox_new(&config, &box) < 0)
-        return NULL;
-    if (check_spawn(box, code) < 0) {
-        asyncbox_free(box);
-        return NULL;
-    }
-    return box;
 }
 
 /* ---- what standard input may be: each puts something of it at descriptor 0
@@ -120,8 +92,8 @@ static void close_after(const form *what, int turns)
     snprintf(check_context, sizeof check_context, "%s, %d turns", what->name,
              turns);
     int other = what->make();
-    int fds = count_fds();
-    asyncbox *box = make_box(&c, waits, 0);
+    int fds = check_count_fds();
+    asyncbox *box = check_box(&c, waits, 0);
     if (!CHECK(box != NULL))
         return;
     for (int i = 0; i < turns; i++) {
@@ -133,7 +105,7 @@ static void close_after(const form *what, int turns)
     CHECK_EQUAL(asyncbox_free(box), 0);
     CHECK(is_blocking());
     counter_check(&c);
-    CHECK_EQUAL(count_fds(), fds);
+    CHECK_EQUAL(check_count_fds(), fds);
     unmake(other);
     *check_context = '\0';
 }
@@ -168,7 +140,7 @@ static void left_to_others(void)
                                 "async.sleep(0.02)\n";
     char text[16] = "";
     int other = make_pipe();
-    asyncbox *box = make_box(NULL, code, 0);
+    asyncbox *box = check_box(NULL, code, 0);
     if (!CHECK(box != NULL))
         return;
     CHECK(write(other, "first\n", 6) == 6);
@@ -193,8 +165,8 @@ static void one_box_at_a_time(void)
     for (int i = 0; i < FORMS - 1; i++) {
         snprintf(check_context, sizeof check_context, "%s", forms[i].name);
         int other = forms[i].make();
-        asyncbox *first = make_box(NULL, waits, 0);
-        asyncbox *second = make_box(NULL, refused, 0);
+        asyncbox *first = check_box(NULL, waits, 0);
+        asyncbox *second = check_box(NULL, refused, 0);
         if (!CHECK(first && second))
             return;
         asyncbox_step(first, 0);
@@ -225,7 +197,7 @@ static void allowed_by_the_host(void)
     for (int granted = 0; granted < 2; granted++) {
         int other = make_pipe();
         CHECK(write(other, "x", 1) == 1);
-        asyncbox *box = make_box(NULL, code, 1);
+        asyncbox *box = check_box(NULL, code, 1);
         if (!CHECK(box != NULL))
             return;
         CHECK(asyncbox_allow(box, "stdin", "x") < 0);
@@ -247,16 +219,16 @@ static void refused_at_every_allocation(const form *what)
     for (size_t at = 1;; at += 3) {
         counter c = {.fail_at = at};
         int other = what->make();
-        int fds = count_fds();
+        int fds = check_count_fds();
         snprintf(check_context, sizeof check_context, "%s, allocation %d",
                  what->name, (int)at);
-        asyncbox *box = make_box(&c, code, 0);
+        asyncbox *box = check_box(&c, code, 0);
         if (box) {
             asyncbox_run(box);
             asyncbox_free(box);
         }
         counter_check(&c);
-        CHECK_EQUAL(count_fds(), fds);
+        CHECK_EQUAL(check_count_fds(), fds);
         unmake(other);
         if (!c.refused)
             break;
@@ -266,7 +238,7 @@ static void refused_at_every_allocation(const form *what)
 
 int main(void)
 {
-    asyncbox_free(make_box(NULL, "", 0)); /* libuv's own descriptors */
+    asyncbox_free(check_box(NULL, "", 0)); /* libuv's own descriptors */
     closed_at_every_moment();
     left_to_others();
     one_box_at_a_time();
