@@ -2,18 +2,9 @@
 
 local async = require "asyncbox"
 local clean = require "spec.support.clean"
+local errors = require "spec.support.errors"
+local failure, assert_says = errors.failure, errors.assert_says
 local await, sleep, spawn = async.await, async.sleep, async.spawn
-
-local function failure(f, ...)
-  local got = table.pack(pcall(f, ...))
-  assert.is_false(got[1], "no error was raised")
-  return got[2]
-end
-
-local function assert_says(pattern, f, ...)
-  local text = tostring(failure(f, ...))
-  assert.is_truthy(text:find(pattern), text)
-end
 
 local function on_close(f)
   return setmetatable({}, { __close = function(_, err) f(err) end })

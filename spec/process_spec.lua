@@ -6,18 +6,10 @@ local children = require "spec.support.children"
 local clean = require "spec.support.clean"
 local cli = require "spec.support.cli"
 local eventually = require "spec.support.eventually"
+local errors = require "spec.support.errors"
+local failure, code_of = errors.failure, errors.code_of
 local run, spawn, pipe = process.run, process.spawn, process.pipe
 local sleep = async.sleep
-
-local function failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok, "no error was raised")
-  return err
-end
-
-local function code_of(f, ...)
-  return failure(f, ...).code
-end
 
 local function is_alive(pid)
   local file = io.open("/proc/" .. pid .. "/stat")
@@ -245,8 +237,9 @@ describe("process", function()
     end)
 
     it("names the line of the script that misuses it", function()
-      assert.matches("^spec/process_spec.lua:%d+: process.run: unknown", failure(run, "true",
-        { chek = true }))
+      assert.matches("^spec/process_spec.lua:%d+: process.run: unknown", failure(function()
+        run("true", { chek = true })
+      end))
     end)
   end)
 

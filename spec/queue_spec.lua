@@ -2,23 +2,9 @@
 
 local async = require "asyncbox"
 local clean = require "spec.support.clean"
+local errors = require "spec.support.errors"
+local assert_says, assert_code = errors.assert_says, errors.assert_code
 local await, sleep, spawn = async.await, async.sleep, async.spawn
-
-local function failure(f, ...)
-  local got = table.pack(pcall(f, ...))
-  assert.is_false(got[1], "no error was raised")
-  return got[2]
-end
-
-local function assert_says(pattern, f, ...)
-  local text = tostring(failure(f, ...))
-  assert.is_truthy(text:find(pattern), text)
-end
-
-local function assert_code(code, f, ...)
-  local err = failure(f, ...)
-  assert.equal(code, type(err) == "table" and err.code or err)
-end
 
 -- What holds for a queue of every sort.
 local function common(make)

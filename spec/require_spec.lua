@@ -3,15 +3,10 @@
 local async = require "asyncbox"
 local clean = require "spec.support.clean"
 local cli = require "spec.support.cli"
+local failure = require("spec.support.errors").failure
 local await, sleep, spawn = async.await, async.sleep, async.spawn
 
 local dir, path
-
-local function failure(f, ...)
-  local got = table.pack(pcall(f, ...))
-  assert.is_false(got[1], "no error was raised")
-  return got[2]
-end
 
 local function module(name, code)
   local file <close> = assert(io.open(dir .. "/" .. name .. ".lua", "w"))

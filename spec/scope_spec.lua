@@ -3,25 +3,10 @@
 local async = require "asyncbox"
 local clean = require "spec.support.clean"
 local cli = require "spec.support.cli"
+local errors = require "spec.support.errors"
+local failure, assert_says, assert_code = errors.failure, errors.assert_says, errors.assert_code
 local await, sleep, spawn, timeout, shield =
   async.await, async.sleep, async.spawn, async.timeout, async.shield
-
-local function failure(f, ...)
-  local got = table.pack(pcall(f, ...))
-  assert.is_false(got[1], "no error was raised")
-  return got[2]
-end
-
-local function assert_says(pattern, f, ...)
-  local text = tostring(failure(f, ...))
-  assert.is_truthy(text:find(pattern), text)
-end
-
-local function assert_code(code, f, ...)
-  local err = failure(f, ...)
-  assert.equal(code, type(err) == "table" and err.code or err)
-  return err
-end
 
 local function fails(seconds, err)
   sleep(seconds)

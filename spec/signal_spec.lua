@@ -7,18 +7,14 @@ local children = require "spec.support.children"
 local clean = require "spec.support.clean"
 local cli = require "spec.support.cli"
 local eventually = require "spec.support.eventually"
+local errors = require "spec.support.errors"
+local failure = errors.failure
 local spawn, sleep = async.spawn, async.sleep
 
 local me = io.open("/proc/self/stat"):read "n"
 
 local function send(name)
   process.run("kill", "-" .. name, tostring(me), { check = true })
-end
-
-local function failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok, "no error was raised")
-  return err
 end
 
 describe("signal", function()

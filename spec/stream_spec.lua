@@ -6,17 +6,9 @@ local process = require "asyncbox.process"
 local children = require "spec.support.children"
 local clean = require "spec.support.clean"
 local eventually = require "spec.support.eventually"
+local errors = require "spec.support.errors"
+local failure, code_of = errors.failure, errors.code_of
 local spawn, sleep = async.spawn, async.sleep
-
-local function failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok, "no error was raised")
-  return err
-end
-
-local function code_of(f, ...)
-  return failure(f, ...).code
-end
 
 -- A shell whose standard output is read.
 local function sh(code)

@@ -7,6 +7,7 @@
 local async = require "asyncbox"
 local clean = require "spec.support.clean"
 local cli = require "spec.support.cli"
+local errors = require "spec.support.errors"
 local eventually = require "spec.support.eventually"
 
 local folder = { path = nil }
@@ -58,16 +59,7 @@ function folder.output(command)
   return (pipe:read("a"):gsub("\n$", ""))
 end
 
--- The error object that f raises, and its text.
-function folder.failure(f, ...)
-  local ok, err = pcall(f, ...)
-  assert(not ok, "no error was raised")
-  return err
-end
-
-function folder.text_of(f, ...)
-  return tostring(folder.failure(f, ...))
-end
+folder.failure, folder.text_of = errors.failure, errors.text_of
 
 -- A file system of 64 kB at folder.at "m" while f runs; false when this user
 -- may not mount.
