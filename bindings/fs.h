@@ -1,6 +1,8 @@
 /* fs.h - what the parts of the fs module share; nobody else includes it.
  *
- *   fs.c         read, open; the module
+ *   fs.c         open; the module
+ *   fs_read.c    read
+ *   fs_buffer.c  what it reads into
  *   fs_write.c   write
  *   fs_op.c      ops of one job on a path or two; places below the roots
  *   fs_meta.c    calls on one name: stat, chmod, readlink, ...
@@ -43,6 +45,8 @@ struct ab_fs_job {
     /* On the loop's thread, the last of a job: it may be started anew or freed.
      * UV_ECANCELED: it was stopped, perhaps before it ever ran. */
     void (*done)(ab_fs_job *job, int status);
+    /* NULL, or: it polls from now on and needs no thread.  As done. */
+    void (*on_poll)(ab_fs_job *job);
     int fd;          /* what to poll, -1: nothing yet */
     int events;      /* UV_READABLE or UV_WRITABLE */
     int status;      /* what run gave */
@@ -62,6 +66,42 @@ int ab_fs_ready(int fd);
  * own); UV_EAGAIN leaves *done where it stopped. */
 int ab_fs_write_all(ab_fs_job *job, int fd, const char *data, size_t bytes,
                     size_t *done, int64_t at);
+
+/* ---- fs_buffer.c: memory that the pool reads whole files into ----
+ *
+ * The box's allocator is for the loop's thread only, so these are malloc's, and
+ * counted apart: as long as there is a read, some of what came back is kept
+ * for the next (4 MiB at most), and counted too. */
+enum { AB_FS_KEPT = 16 };
+
+typedef struct ab_fs_kept {
+    char *data;
+    size_t cap;
+} ab_fs_kept;
+
+typedef struct ab_fs_buffers {
+    atomic_size_t bytes; /* given out, and kept */
+    uv_mutex_t mutex;    /* guards the rest */
+    int count;
+    ab_fs_kept kept[AB_FS_KEPT];
+} ab_fs_buffers;
+
+typedef struct ab_fs_buffer {
+    char *data; /* NULL: none yet */
+    size_t cap;
+    size_t budget; /* all buffers together may not pass it */
+} ab_fs_buffer;
+
+/* 0 or a code. */
+int ab_fs_buffers_init(ab_fs_buffers *all);
+void ab_fs_buffers_deinit(ab_fs_buffers *all);
+/* Any thread: gives up what is kept.  1 if there was any. */
+int ab_fs_buffers_drain(ab_fs_buffers *all);
+/* Any thread: room for `cap` bytes or more, larger than before.  0 or
+ * UV_ENOMEM, and it is as it was. */
+int ab_fs_buffer_grow(ab_fs_buffers *all, ab_fs_buffer *buffer, size_t cap);
+/* Any thread. */
+void ab_fs_buffer_free(ab_fs_buffers *all, ab_fs_buffer *buffer);
 
 /* ---- fs_op.c: ops of one job, on a path or two ---- */
 
@@ -139,6 +179,8 @@ void ab_fs_check_mode(lua_State *L, const char *op, const char *path, int mode);
 /* In the pool: what was written so far to the disk, as far as the file can. */
 int ab_fs_sync(int fd);
 int ab_fs_write(lua_State *L);
+/* Adds fs.read to the table on top of the stack. */
+void ab_fs_read_open(lua_State *L);
 extern const luaL_Reg ab_fs_meta_functions[];  /* fs_meta.c */
 extern const luaL_Reg ab_fs_link_functions[];  /* fs_link.c */
 extern const luaL_Reg ab_fs_mkdir_functions[]; /* fs_mkdir.c */

@@ -56,6 +56,8 @@ static int start_poll(ab_fs_job *job)
         return err;
     job->uv.poll.data = job;
     job->state = AB_FS_POLLING;
+    if (job->on_poll)
+        job->on_poll(job);
     err = uv_poll_start(&job->uv.poll, job->events | UV_DISCONNECT, on_ready);
     if (err) /* try again at once: the call itself will tell */
         close_poll(job);

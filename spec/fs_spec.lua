@@ -109,9 +109,9 @@ describe("fs.read", function()
     assert.are.equal("ETIMEDOUT", failure(timeout, 0.02, fs.read, at "f").code)
   end)
 
-  it("holds no thread of the pool while FIFOs have no writer", function()
+  it("holds no thread of the pool and nobody's turn while FIFOs have no writer", function()
     local group = {}
-    for i = 1, 16 do
+    for i = 1, 40 do
       shell("mkfifo %s", at("f" .. i))
       group[i] = spawn(fs.read, at("f" .. i))
     end
@@ -140,6 +140,28 @@ describe("fs.read", function()
     for i, task in ipairs(tasks) do
       assert.are.equal(tostring(i % 50), task:await())
     end
+  end)
+
+  it("lets go of those of many at once that have not had their turn", function()
+    local path, tasks, canceled = put("x", ("x"):rep(100000)), {}, 0
+    for i = 1, 1000 do
+      tasks[i] = spawn(fs.read, path)
+    end
+    sleep(0)
+    for i = 1, 1000, 2 do
+      tasks[i]:cancel()
+    end
+    for i, task in ipairs(tasks) do
+      local ok, got = pcall(task.await, task)
+      if ok then
+        assert.are.equal(100000, #got)
+      else
+        assert.are.equal("ECANCELED", got.code)
+        assert.are.equal(1, i % 2)
+        canceled = canceled + 1
+      end
+    end
+    assert.is_true(canceled > 0)
   end)
 
   it("stays within the memory limit", function()

@@ -113,6 +113,7 @@ static const char everything[] =
     "local fs, spawn = async.fs, async.spawn\n"
     "local dir = ...\n"
     "fs.write(dir .. '/big', ('x\\n'):rep(1000000))\n"
+    "for i = 1, 40 do spawn(fs.read, dir .. '/big') end\n" /* wait in line */
     "for i = 1, 6 do\n"
     "  spawn(fs.read, dir .. '/fifo')\n"
     "  spawn(fs.read, dir .. '/big')\n"

@@ -1,0 +1,278 @@
+/* fs_read.c - fs.read.
+ *
+ * A call is one job in the thread pool: open, look, read and close together,
+ * because a round trip through the pool costs more than reading 100 KB does. */
+#include "fs.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* The pool runs ahead of Lua, so of many reads at once nearly all would be held
+ * in memory before the first is looked at, each in fresh pages: 300 reads of
+ * 110 KB took three times as long.  So only so many are under way, from the
+ * pool's queue to the Lua string; the others wait for their turn. */
+enum { TURNS = 16 };
+
+/* Of a box; the loop's thread only. */
+typedef struct fs_reads {
+    int refs; /* the module, each read */
+    int turns;
+    ab_link waiting; /* reads without a turn, the oldest first */
+    ab_fs_buffers buffers;
+} fs_reads;
+
+typedef struct read_op {
+    ab_fs_op base;
+    fs_reads *reads;
+    ab_link link; /* in reads->waiting */
+    int turn;     /* it has one */
+    ab_fs_buffer in;
+    size_t len;       /* of in */
+    size_t max_bytes; /* a larger file is an error */
+    int regular;
+    size_t expected; /* its size when it was opened; 0: not known */
+} read_op;
+
+/* ---- turns ---- */
+
+static void reads_unref(fs_reads *reads)
+{
+    if (--reads->refs <= 1)
+        ab_fs_buffers_drain(&reads->buffers); /* no read is left */
+    if (reads->refs > 0)
+        return;
+    ab_fs_buffers_deinit(&reads->buffers);
+    free(reads);
+}
+
+static int start(read_op *r)
+{
+    r->turn = 1;
+    r->reads->turns--;
+    return ab_fs_start(&r->base.job);
+}
+
+static void give_turn(read_op *r)
+{
+    fs_reads *reads = r->reads;
+    if (!r->turn)
+        return;
+    r->turn = 0;
+    reads->turns++;
+    ab_link *first = ab_list_first(&reads->waiting);
+    if (!first)
+        return;
+    read_op *next = ab_container(first, read_op, link);
+    ab_list_remove(first);
+    int err = start(next);
+    if (err)
+        ab_op_finish(&next->base.op, err);
+}
+
+/* A FIFO without a writer holds up nobody. */
+static void on_poll(ab_fs_job *job) { give_turn((read_op *)ab_fs_op_of(job)); }
+
+static void cancel_read(ab_op *op)
+{
+    read_op *r = (read_op *)op;
+    if (!r->link.next) {
+        ab_fs_op_cancel(op);
+        return;
+    }
+    ab_list_remove(&r->link);
+    ab_op_finish(op, UV_ECANCELED);
+}
+
+/* ---- the job ----
+ *
+ * The size is known in the pool only, and the box's allocator is for the loop's
+ * thread only.  A second round trip to allocate in between would cost small
+ * files twice the time, so the pool takes a buffer of fs_buffer.c, which counts
+ * them: together they may not pass what the box had left when the call began.
+ * It goes back when the Lua string, which the box counts, is made. */
+
+/* One byte more than is expected, so that the end shows without growing. */
+static size_t first_size(const read_op *r)
+{
+    size_t size = r->expected ? r->expected + 1 : 4096;
+    if (r->max_bytes < SIZE_MAX - 1 && size > r->max_bytes + 1)
+        size = r->max_bytes + 1;
+    return size;
+}
+
+static int read_on(ab_fs_job *job, read_op *r)
+{
+    for (;;) {
+        if (r->len > r->max_bytes)
+            return ASYNCBOX_ELIMIT;
+        if (r->len == r->in.cap) {
+            size_t more = r->in.cap < 65536 ? 131072 : 2 * r->in.cap;
+            int err = ab_fs_buffer_grow(&r->reads->buffers, &r->in, more);
+            if (err)
+                return err;
+        }
+        if (!r->regular && ab_fs_ready(job->fd))
+            return UV_EAGAIN;
+        size_t room = r->in.cap - r->len;
+        ssize_t n = read(job->fd, r->in.data + r->len,
+                         room < (1 << 24) ? room : (1 << 24));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return uv_translate_sys_error(errno);
+        if (n == 0)
+            return 0;
+        r->len += (size_t)n;
+        /* As long as it said and less than was asked for: that was the end. */
+        if (r->len == r->expected && (size_t)n < room)
+            return 0;
+        if (atomic_load(&job->stop))
+            return UV_ECANCELED;
+    }
+}
+
+static int run_read(ab_fs_job *job)
+{
+    read_op *r = (read_op *)ab_fs_op_of(job);
+    if (job->fd < 0) {
+        struct stat st;
+        int err = ab_fs_op_open(&r->base, O_RDONLY, 0, &st);
+        if (err)
+            return err;
+        r->regular = S_ISREG(st.st_mode);
+        if (r->regular && st.st_size > 0)
+            r->expected = (size_t)st.st_size;
+        if (r->expected > r->max_bytes)
+            return ASYNCBOX_ELIMIT; /* need not be read to know */
+        err = ab_fs_buffer_grow(&r->reads->buffers, &r->in, first_size(r));
+        if (err)
+            return err;
+    }
+    int err = read_on(job, r);
+    if (err == UV_EAGAIN)
+        return err;
+    close(job->fd);
+    job->fd = -1;
+    return err;
+}
+
+static int push_read(lua_State *L, ab_op *op)
+{
+    read_op *r = (read_op *)op;
+    if (op->status == ASYNCBOX_ELIMIT) {
+        char message[96];
+        snprintf(message, sizeof message,
+                 "larger than the limit max = %zu bytes", r->max_bytes);
+        return ab_error_raise(
+            L, ASYNCBOX_ELIMIT,
+            &(ab_detail){op->type->name, message, "path", r->base.path});
+    }
+    ab_fs_op_check(L, op);
+    lua_pushlstring(L, r->in.data ? r->in.data : "", r->len);
+    return 1;
+}
+
+static void drop_read(ab_op *op)
+{
+    read_op *r = (read_op *)op;
+    ab_fs_op_drop(op);
+    if (!r->reads)
+        return;
+    ab_fs_buffer_free(&r->reads->buffers, &r->in);
+    give_turn(r);
+    reads_unref(r->reads);
+}
+
+static const ab_op_type read_type = {
+    .name = "fs.read",
+    .size = sizeof(read_op),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_read,
+    .cancel = cancel_read,
+    .drop = drop_read,
+};
+
+static int l_read(lua_State *L)
+{
+    static const char *const known[] = {"max", NULL};
+    ab_task_check(L, "fs.read");
+    const char *path = ab_fs_check_path(L, 1);
+    ab_options_check(L, 2, "fs.read", known);
+    lua_Integer max =
+        ab_option_integer(L, 2, "max", LUA_MAXINTEGER, 0, LUA_MAXINTEGER);
+    ab_grants_check_path(L, AB_GRANT_READ, "fs.read", path);
+
+    fs_reads **reads = lua_touserdata(L, lua_upvalueindex(1));
+    read_op *r =
+        (read_op *)ab_fs_op_new(L, &read_type, path, AB_GRANT_READ, run_read);
+    const ab_limits *limits = &r->base.op.box->limits;
+    r->reads = *reads;
+    r->reads->refs++;
+    r->in.budget = limits->cap_bytes == SIZE_MAX ? SIZE_MAX
+                   : limits->cap_bytes > limits->used_bytes
+                       ? limits->cap_bytes - limits->used_bytes
+                       : 0;
+    r->max_bytes = max == LUA_MAXINTEGER ? SIZE_MAX : (size_t)max;
+    r->base.job.events = UV_READABLE;
+    r->base.job.on_poll = on_poll;
+    int err = 0;
+    if (r->reads->turns > 0)
+        err = start(r);
+    else
+        ab_list_append(&r->reads->waiting, &r->link);
+    if (err)
+        return ab_op_fail(L, &r->base.op, err, "path", r->base.path);
+    return ab_task_park(L, &r->base.op);
+}
+
+static int reads_gc(lua_State *L)
+{
+    fs_reads **reads = lua_touserdata(L, 1);
+    if (*reads)
+        reads_unref(*reads);
+    *reads = NULL;
+    return 0;
+}
+
+/* At least twice the threads, so that none is ever idle. */
+static int turns(void)
+{
+    const char *text = getenv("UV_THREADPOOL_SIZE");
+    int threads = text ? atoi(text) : 0;
+    if (threads > 1024) /* as libuv has it */
+        threads = 1024;
+    return 2 * threads > TURNS ? 2 * threads : TURNS;
+}
+
+static fs_reads *reads_new(void)
+{
+    fs_reads *reads = calloc(1, sizeof *reads);
+    if (!reads)
+        return NULL;
+    if (ab_fs_buffers_init(&reads->buffers)) {
+        free(reads);
+        return NULL;
+    }
+    reads->refs = 1;
+    reads->turns = turns();
+    ab_list_init(&reads->waiting);
+    return reads;
+}
+
+void ab_fs_read_open(lua_State *L)
+{
+    /* The function keeps it, scripts never see it. */
+    fs_reads **reads = lua_newuserdatauv(L, sizeof(void *), 0);
+    *reads = NULL;
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, reads_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    *reads = reads_new();
+    if (!*reads)
+        luaL_error(L, "not enough memory");
+    lua_pushcclosure(L, l_read, 1);
+    lua_setfield(L, -2, "read");
+}
