@@ -79,6 +79,10 @@ size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg)
                strncasecmp(data, "location:", 9) == 0) {
         t->redirect = 1;
     }
+    if (t->feed && n <= 2)
+        ab_feed_answered(t);
+    if (t->client->share && n > 11 && strncasecmp(data, "set-cookie:", 11) == 0)
+        t->client->cookies_seen++;
     if (n > AB_TRANSFER_HEADER_MAX - t->headers.length)
         return refuse(t, ASYNCBOX_ELIMIT, "max_headers");
     if (!t->headers.data) {
@@ -145,7 +149,7 @@ static int set_timeouts(ab_transfer *t)
 
 static int has_body(const ab_transfer *t)
 {
-    return t->upload.data || strcmp(t->method, "POST") == 0 ||
+    return t->upload.data || t->feed || strcmp(t->method, "POST") == 0 ||
            strcmp(t->method, "PUT") == 0 || strcmp(t->method, "PATCH") == 0;
 }
 
@@ -155,7 +159,8 @@ static int set_method(ab_transfer *t)
     ab_easy *easy = t->easy;
     const ab_curl *curl = t->client->curl;
     unsigned bad = 0;
-    if (strcmp(t->method, "GET") == 0 && !t->upload.data && !easy->bent)
+    if (strcmp(t->method, "GET") == 0 && !t->upload.data && !t->feed &&
+        !easy->bent)
         return 0;
     int was_bent = easy->bent;
     easy->bent = 1;
@@ -163,6 +168,8 @@ static int set_method(ab_transfer *t)
         bad |= curl->easy_setopt(easy->curl, CURLOPT_HTTPGET, 1L);
         bad |= curl->easy_setopt(easy->curl, CURLOPT_CUSTOMREQUEST, NULL);
     }
+    if (t->feed)
+        return bad || ab_feed_set(t) ? UV_ENOMEM : 0;
     if (strcmp(t->method, "HEAD") == 0 && !t->upload.data) {
         bad |= curl->easy_setopt(easy->curl, CURLOPT_NOBODY, 1L);
     } else if (has_body(t)) {
@@ -199,6 +206,8 @@ static int go(ab_transfer *t, const char *url)
         return UV_ENOMEM;
     int err = set_method(t);
     if (!err)
+        err = ab_settings_route(t, url);
+    if (!err)
         err = set_lines(t);
     if (!err)
         err = set_timeouts(t);
@@ -220,6 +229,8 @@ int ab_transfer_start(ab_transfer *t, ab_client *client, const ab_request *r)
     t->connect_ns = r->connect_ns;
     t->max_body = r->max_body;
     t->redirects = r->redirects;
+    if (r->feed)
+        ab_feed_attach(t, r->feed);
     strncpy(t->method, r->method, sizeof t->method - 1);
     if (r->body && add_bytes(box, &t->upload, r->body, r->body_bytes + 1) < 0)
         return UV_ENOMEM; /* with its NUL: an empty body is a body */
@@ -237,6 +248,12 @@ int ab_transfer_start(ab_transfer *t, ab_client *client, const ab_request *r)
     t->easy = ab_easy_take(client, t);
     if (!t->easy)
         return UV_ENOMEM;
+    if (r->setting_count) {
+        t->settings = ab_settings_new(box, r->settings, r->setting_count);
+        t->easy->bent = 1;
+        if (!t->settings || ab_settings_apply(t->settings, t->easy) < 0)
+            return UV_ENOMEM;
+    }
     return go(t, r->url);
 }
 
@@ -280,7 +297,7 @@ static int strip_lines(ab_transfer *t, int flags)
 }
 
 /* Goes where the response points to. 0, or a code. */
-static int follow(ab_transfer *t, const char *url)
+static int follow_to(ab_transfer *t, const char *url)
 {
     ab_box *box = t->op.box;
     ab_easy *easy = t->easy;
@@ -293,16 +310,25 @@ static int follow(ab_transfer *t, const char *url)
     int err = ab_transfer_parse(url, host, &port, &is_tls);
     if (err)
         return err;
-    if (!ab_grants_host_allowed(&box->grants, host, port)) {
+    if (!ab_settings_is_unix(t) &&
+        !ab_grants_host_allowed(&box->grants, host, port)) {
         strcpy(easy->denied, host);
         easy->denied_port = port;
         return ASYNCBOX_EDENIED;
     }
     int flags = withheld(t, host, port, is_tls);
+    if (flags & AB_LINES_NO_CREDENTIALS)
+        ab_settings_withhold(easy);
     if (becomes_get(t)) {
         strcpy(t->method, "GET");
+        ab_feed_detach(t);
         free_bytes(box, &t->upload);
         flags |= AB_LINES_NO_CONTENT;
+    }
+    if (t->feed) {
+        strcpy(easy->error, "a redirect asks for the body again, which can be "
+                            "read only once");
+        return ASYNCBOX_EHTTP;
     }
     err = strip_lines(t, flags);
     if (err)
@@ -312,6 +338,18 @@ static int follow(ab_transfer *t, const char *url)
     t->in_body = t->redirect = 0;
     t->headers.length = t->body.length = 0;
     return go(t, url);
+}
+
+/* A login in the URL that a server sends us to is not the script's. */
+static int follow(ab_transfer *t, const char *url)
+{
+    if (!strchr(url, '@'))
+        return follow_to(t, url);
+    const ab_curl *curl = t->client->curl;
+    char *plain = ab_url_without_login(curl, url);
+    int err = plain ? follow_to(t, plain) : ASYNCBOX_EURL;
+    curl->free(plain);
+    return err;
 }
 
 /* ---- the end ---- */
@@ -378,6 +416,7 @@ void ab_transfer_done(ab_transfer *t, CURLcode code)
             return;
     }
     t->ended_ns = ab_loop_real_now();
+    ab_feed_detach(t);
     ab_op_finish(&t->op, status);
 }
 
@@ -387,6 +426,7 @@ void ab_transfer_cancel(ab_op *op)
     if (t->running)
         t->client->curl->multi_remove_handle(t->client->multi, t->easy->curl);
     t->running = 0;
+    ab_feed_detach(t);
     ab_op_finish(op, UV_ECANCELED);
 }
 
@@ -397,8 +437,11 @@ void ab_transfer_drop(ab_op *op)
     if (t->easy)
         ab_easy_give(t->easy);
     t->easy = NULL;
+    ab_feed_detach(t);
     ab_lines_free(op->box, t->lines);
     t->lines = NULL;
+    ab_settings_free(op->box, t->settings);
+    t->settings = NULL;
     free_bytes(op->box, &t->headers);
     free_bytes(op->box, &t->body);
     free_bytes(op->box, &t->upload);

@@ -9,11 +9,14 @@
 
 #include "list.h"
 #include "op.h"
+#include "transfer_feed.h"
+#include "transfer_option.h"
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct ab_client ab_client;
 typedef struct ab_easy ab_easy;
+typedef struct ab_settings ab_settings;
 
 /* Bounds that no option changes. */
 enum {
@@ -45,6 +48,24 @@ void ab_client_free(ab_client *client);
  * form "Name: value", each ended by a NUL.  Copied.  0 or UV_ENOMEM. */
 int ab_client_headers(ab_client *client, const char *lines, size_t bytes);
 
+/* Options of all its transfers, once, before the first.  Copied.  0 or
+ * UV_ENOMEM. */
+int ab_client_settings(ab_client *client, const ab_setting *list,
+                       unsigned count);
+
+/* From now on its transfers keep the cookies that they are given.  Before the
+ * first of them.  0 or UV_ENOMEM. */
+int ab_client_open_jar(ab_client *client);
+
+/* Writes the cookies to `out`, lines as in a Netscape cookie file, each ended
+ * by a NUL, as many as `room` holds; gives how many bytes there are (with out
+ * NULL: would be). */
+size_t ab_client_cookies(ab_client *client, char *out, size_t room);
+
+/* Puts one in: such a line, or "Set-Cookie: ..."; "ALL" forgets all.  0 or
+ * UV_ENOMEM; one that cannot be read is left out. */
+int ab_client_cookie(ab_client *client, const char *line);
+
 /* What to ask for.  Everything is copied by ab_transfer_start. */
 typedef struct ab_request {
     const char *method; /* "GET" */
@@ -54,6 +75,10 @@ typedef struct ab_request {
     size_t lines_bytes;
     const char *body; /* NULL: none */
     size_t body_bytes;
+    ab_feed
+        *feed; /* instead of body, or NULL: taken over, see transfer_feed.h */
+    const ab_setting *settings;
+    unsigned setting_count;
     int64_t total_ns;   /* for the whole transfer; INT64_MAX: for ever */
     int64_t connect_ns; /* until there is a connection */
     size_t max_body;    /* bytes after decompression */
@@ -83,6 +108,8 @@ typedef struct ab_transfer {
     ab_link link;      /* in client->transfers */
     struct ab_lines *lines;
     ab_bytes upload;
+    ab_feed *feed;         /* instead of upload, or NULL */
+    ab_settings *settings; /* or NULL */
     int64_t total_ns, connect_ns;
     size_t max_body;
     size_t skipped; /* body bytes of redirects */
@@ -94,7 +121,8 @@ typedef struct ab_transfer {
     unsigned char in_body;  /* headers from here on are trailers */
 } ab_transfer;
 
-/* Step 4: `t` is fresh from ab_op_new.  0 or UV_ENOMEM. */
+/* Step 4: `t` is fresh from ab_op_new.  0, UV_ENOMEM, or ASYNCBOX_EDENIED (the
+ * proxy). */
 int ab_transfer_start(ab_transfer *t, ab_client *client,
                       const ab_request *request);
 
@@ -108,7 +136,8 @@ void ab_transfer_drop(ab_op *op);
 const char *ab_transfer_url(const ab_transfer *t);
 const char *ab_transfer_trouble(const ab_transfer *t);
 
-/* With ASYNCBOX_EDENIED: the host or address that is not granted. */
+/* With ASYNCBOX_EDENIED, also of ab_transfer_start: the host or address that is
+ * not granted. */
 const char *ab_transfer_denied(const ab_transfer *t, int *port);
 
 /* Step 2: takes a URL apart.  host gets AB_TRANSFER_HOST_MAX bytes at most,

@@ -46,6 +46,10 @@ static int set_fixed_options(ab_easy *easy)
     /* Or taking a transfer out while its name is looked up would wait for the
      * look-up; the look-up's thread ends by itself (7.87 and later). */
     curl->easy_setopt(c, OPTION_QUICK_EXIT, 1L);
+    if (ab_cookies_set(easy) < 0)
+        return UV_ENOMEM;
+    if (client->settings && ab_settings_apply(client->settings, easy) < 0)
+        return UV_ENOMEM;
     return bad ? UV_ENOMEM : 0;
 }
 
@@ -88,7 +92,7 @@ ab_easy *ab_easy_take(ab_client *client, ab_transfer *t)
         if (!easy)
             return NULL;
     }
-    easy->error[0] = easy->denied[0] = '\0';
+    easy->error[0] = easy->denied[0] = easy->proxy[0] = '\0';
     easy->transfer = t;
     return easy;
 }
@@ -132,6 +136,10 @@ int ab_client_drain(ab_client *client)
         ab_transfer_done(easy->transfer, code);
         done++;
     }
+    if (client->nudge)
+        ab_feed_nudge(client);
+    if (client->cookies_seen)
+        ab_cookies_shrink(client);
     return done;
 }
 
@@ -202,6 +210,7 @@ void ab_client_release(ab_client *client)
     ab_box *box = client->box;
     ab_box_free(box, client->socks, client->socks_size * sizeof *client->socks);
     ab_lines_free(box, client->lines);
+    ab_settings_free(box, client->settings);
     free_text(box, client->user_agent);
     ab_box_free(box, client, sizeof *client);
 }
@@ -231,10 +240,13 @@ static void let_go_of_transfers(ab_client *client)
         t->running = 0;
         t->easy = NULL;
         t->client = NULL;
+        ab_feed_detach(t);
         if (easy)
             ab_easy_give(easy);
         ab_lines_free(client->box, t->lines);
         t->lines = NULL;
+        ab_settings_free(client->box, t->settings);
+        t->settings = NULL;
         if (was_running)
             ab_op_finish(&t->op, ASYNCBOX_ECLOSED);
     }
@@ -252,10 +264,18 @@ void ab_client_free(ab_client *client)
         ab_list_remove(link);
         free_easy(ab_container(link, ab_easy, link));
     }
+    ab_client_close_jar(client);
     if (client->multi)
         client->curl->multi_cleanup(client->multi);
     ab_sock_sweep(client);
     uv_close((uv_handle_t *)&client->timer, on_timer_closed);
+}
+
+int ab_client_settings(ab_client *client, const ab_setting *list,
+                       unsigned count)
+{
+    client->settings = ab_settings_new(client->box, list, count);
+    return client->settings ? 0 : UV_ENOMEM;
 }
 
 int ab_client_new(ab_box *box, const ab_client_config *config, ab_client **slot)

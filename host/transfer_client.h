@@ -33,7 +33,8 @@ struct ab_easy {
     ab_link link;              /* in client->idle */
     int bent;                  /* has options that only a reset takes off */
     long total_ms, connect_ms; /* as they are set; 0: curl's default */
-    int denied_port;
+    int denied_port, proxy_port;
+    char proxy[AB_TRANSFER_HOST_MAX]; /* the host that it goes through, or "" */
     char denied[AB_TRANSFER_HOST_MAX];
     char error[CURL_ERROR_SIZE];
 };
@@ -54,8 +55,12 @@ struct ab_client {
     size_t socks_size;
     size_t handles;  /* of libuv's, not yet closed: they keep it in memory */
     ab_lines *lines; /* what ab_client_headers was given, or NULL */
+    ab_settings *settings; /* or NULL */
+    CURLSH *share;         /* with the cookies, or NULL */
+    int cookies_seen;      /* how many came since they were counted */
     char *user_agent;
     int closing;
+    int nudge; /* see ab_feed_nudge */
 };
 
 /* A handle from the idle ones or a new one; NULL: no memory. */
@@ -76,6 +81,43 @@ void ab_sock_sweep(ab_client *client);
 void ab_client_release(ab_client *client);
 /* Finishes what curl has done; gives how many there were. */
 int ab_client_drain(ab_client *client);
+
+/* transfer_option.c: settings.  A copy in one block; NULL: no memory. */
+ab_settings *ab_settings_new(ab_box *box, const ab_setting *list,
+                             unsigned count);
+void ab_settings_free(ab_box *box, ab_settings *settings);
+/* Those of a client or of a request, for a handle.  0 or UV_ENOMEM. */
+int ab_settings_apply(const ab_settings *settings, ab_easy *easy);
+/* Those that depend on where it goes: the proxy.  0 or a code. */
+int ab_settings_route(ab_transfer *t, const char *url);
+/* Takes logins, cookies of the request and certificates off again. */
+void ab_settings_withhold(ab_easy *easy);
+/* Does it talk to a Unix socket, whatever its URL says? */
+int ab_settings_is_unix(const ab_transfer *t);
+/* Does curl answer a 401 by itself? */
+int ab_settings_is_digest(const ab_transfer *t);
+/* The URL without user and password, to be freed with curl's free; NULL: no
+ * URL, or no memory. */
+char *ab_url_without_login(const ab_curl *curl, const char *url);
+
+/* transfer_cookie.c: for a handle that is set up; for a client that closes,
+ * whose handles are gone. */
+int ab_cookies_set(ab_easy *easy);
+void ab_client_close_jar(ab_client *client);
+/* Bounds their number, when client->cookies_seen says that there may be many.
+ * Outside of curl's callbacks. */
+void ab_cookies_shrink(ab_client *client);
+
+/* transfer_feed.c: the transfer's side of an upload.  Its options; it is over
+ * (as often as wanted). */
+void ab_feed_attach(ab_transfer *t, ab_feed *feed);
+int ab_feed_set(ab_transfer *t);
+void ab_feed_detach(ab_transfer *t);
+/* The server has answered before it has heard all.  Curl then wants no more,
+ * but notices only when it is told to go on, which must be outside of its
+ * callbacks: ab_feed_nudge, when client->nudge is set. */
+void ab_feed_answered(ab_transfer *t);
+void ab_feed_nudge(ab_client *client);
 
 /* transfer.c: curl's callbacks (arg: the ab_easy), and the DONE message. */
 size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg);

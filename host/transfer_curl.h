@@ -12,6 +12,7 @@
     X(easy_getinfo, CURLcode, (CURL * easy, CURLINFO info, ...))               \
     X(easy_reset, void, (CURL * easy))                                         \
     X(easy_cleanup, void, (CURL * easy))                                       \
+    X(easy_pause, CURLcode, (CURL * easy, int what))                           \
     X(easy_strerror, const char *, (CURLcode code))                            \
     X(multi_init, CURLM *, (void))                                             \
     X(multi_setopt, CURLMcode, (CURLM * multi, CURLMoption option, ...))       \
@@ -21,6 +22,10 @@
       (CURLM * multi, curl_socket_t fd, int events, int *running))             \
     X(multi_info_read, CURLMsg *, (CURLM * multi, int *left))                  \
     X(multi_cleanup, CURLMcode, (CURLM * multi))                               \
+    X(share_init, CURLSH *, (void))                                            \
+    X(share_setopt, CURLSHcode, (CURLSH * share, CURLSHoption option, ...))    \
+    X(share_cleanup, CURLSHcode, (CURLSH * share))                             \
+    X(slist_free_all, void, (struct curl_slist * list))                        \
     X(url, CURLU *, (void))                                                    \
     X(url_cleanup, void, (CURLU * url))                                        \
     X(url_get, CURLUcode,                                                      \

@@ -150,8 +150,13 @@ static int allowed(ab_easy *easy, const struct sockaddr *address)
         return 1;
     char host[AB_TRANSFER_HOST_MAX];
     int is_tls;
-    t->failure = ab_transfer_parse(ab_transfer_url(t), host, &easy->denied_port,
-                                   &is_tls);
+    if (*easy->proxy) {
+        strcpy(host, easy->proxy);
+        easy->denied_port = easy->proxy_port;
+    } else {
+        t->failure = ab_transfer_parse(ab_transfer_url(t), host,
+                                       &easy->denied_port, &is_tls);
+    }
     if (t->failure)
         return 0;
     if (ab_grants_address_allowed(grants, host, address))
