@@ -243,42 +243,6 @@ describe("process", function()
     end)
   end)
 
-  describe("with real programs:", function()
-    it("gzip and back", function()
-      local text = ("asyncbox\n"):rep(100000)
-      local packed = run("gzip", "-c", { input = text, check = true }).stdout
-      assert.is_true(#packed < 10000)
-      assert.is_true(run("gzip", "-dc", { input = packed, check = true }).stdout == text)
-    end)
-
-    it("git log", function()
-      local r = run("git", "--version", { check = true })
-      assert.matches("^git version", r.stdout)
-      r = run("git", "log", "-1", "--format=%H")
-      assert.is_true(r.status == 0 and #r.stdout == 41 or #r.stderr > 0)
-    end)
-
-    it("a shell pipeline", function()
-      assert.are.equal("3\n", run("printf 'a\\nb\\nc\\n' | wc -l | tr -d ' '",
-        { shell = true, check = true }).stdout)
-    end)
-
-    it("one that opens /dev/stdout", function()
-      assert.are.equal("x", run("sh", "-c", "printf x > /dev/stdout").stdout)
-    end)
-
-    it("one that writes 1 GB that nobody reads", function()
-      local before = async.stats().memory
-      do
-        local p <close> = spawn("head", "-c", "1000000000", "/dev/zero")
-        p.stdout:read(1)
-        sleep(0.05)
-        assert.is_true(async.stats().memory - before < 200000)
-        assert.is_true(is_alive(p.pid))
-      end
-    end)
-  end)
-
   describe("spawn", function()
     it("gives streams and a pid", function()
       local p <close> = spawn("cat")
