@@ -1,4 +1,4 @@
-# libuv (linked), libcurl (its headers only).
+# libuv (linked), libcurl and OpenSSL (their headers only).
 #   asyncbox_deps          what the core's objects are compiled and linked with
 #   ASYNCBOX_LINK_PUBLIC   also for a user of the static library
 
@@ -37,5 +37,21 @@ if(NOT ASYNCBOX_CURL_SONAME)
 endif()
 target_compile_definitions(asyncbox_deps INTERFACE
     ASYNCBOX_CURL_SONAME="${ASYNCBOX_CURL_SONAME}")
+
+# OpenSSL neither: the first TLS stream opens it.
+pkg_check_modules(OPENSSL REQUIRED openssl>=3.0)
+target_include_directories(asyncbox_deps SYSTEM INTERFACE
+    ${OPENSSL_INCLUDE_DIRS})
+if(NOT ASYNCBOX_OPENSSL_SONAME)
+  if(APPLE)
+    set(soname libssl.3.dylib)
+  else()
+    set(soname libssl.so.3)
+  endif()
+  set(ASYNCBOX_OPENSSL_SONAME ${soname} CACHE STRING
+      "The OpenSSL that the first TLS stream opens with dlopen")
+endif()
+target_compile_definitions(asyncbox_deps INTERFACE
+    ASYNCBOX_OPENSSL_SONAME="${ASYNCBOX_OPENSSL_SONAME}")
 
 list(APPEND ASYNCBOX_LINK_PUBLIC m)

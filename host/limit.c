@@ -65,3 +65,20 @@ void *ab_limits_alloc(void *arg, void *block, size_t old_bytes,
     }
     return result;
 }
+
+int ab_limits_charge(ab_limits *limits, size_t bytes)
+{
+    if (bytes > limits->cap_bytes - limits->used_bytes) {
+        limits->hit = 1;
+        return 0;
+    }
+    limits->used_bytes += bytes;
+    if (limits->used_bytes > limits->peak_bytes)
+        limits->peak_bytes = limits->used_bytes;
+    return 1;
+}
+
+void ab_limits_discharge(ab_limits *limits, size_t bytes)
+{
+    limits->used_bytes -= bytes;
+}

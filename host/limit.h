@@ -27,4 +27,10 @@ void ab_limits_deinit(ab_limits *limits);
 void *ab_limits_alloc(void *limits, void *block, size_t old_bytes,
                       size_t new_bytes);
 
+/* Counts memory that a library allocates for the box by itself.  0: that would
+ * be more than the cap, nothing was counted.  What was counted is discounted
+ * again. */
+int ab_limits_charge(ab_limits *limits, size_t bytes);
+void ab_limits_discharge(ab_limits *limits, size_t bytes);
+
 #endif

@@ -51,6 +51,7 @@ typedef struct asyncbox asyncbox;
     X(-5008, EEXIT, "the script ended the program")                            \
     X(-5009, EBROKEN, "the barrier was broken")                                \
     X(-5010, ESYNTAX, "syntax error in the script")                            \
+    X(-5016, ETRUNCATED, "the connection was cut off")                         \
     X(-5030, ESTATUS, "the program failed")
 
 enum asyncbox_error {
