@@ -21,6 +21,7 @@
 #include <lua.h>
 #include <lualib.h>
 #include <stdio.h>
+#include <uv.h>
 
 /* ---- classes: userdata with methods ----
  * A class is a metatable kept in the registry under the address of its name.
@@ -111,6 +112,15 @@ void ab_stream_set_source(ab_stream *stream, const ab_stream_source *source);
 int ab_stream_feed(ab_stream *stream, FILE *from, size_t bytes);
 /* How many bytes may be on their way before write waits. */
 void ab_stream_set_high_water(ab_stream *stream, size_t bytes);
+/* Opens it over a socket that is connected and does not block: as
+ * ab_stream_open_pipe.  `peer` names it in errors, NULL: "socket".  Copied. */
+int ab_stream_open_socket(ab_stream *stream, int fd, const char *peer);
+/* Begins to connect it over TCP, and calls `done` exactly once unless this
+ * gives a code; ab_stream_end hurries.  When it has worked, `done` calls
+ * ab_stream_connected, which gives 0 or a code. */
+int ab_stream_connect(ab_stream *stream, uv_connect_t *req,
+                      const struct sockaddr *to, uv_connect_cb done);
+int ab_stream_connected(ab_stream *stream);
 /* From now on an empty pipe counts as its end, though somebody may still hold
  * the other side of it. */
 void ab_stream_end_when_idle(ab_stream *stream);
@@ -123,6 +133,18 @@ void ab_stream_discard(ab_stream *stream);
 /* The stream at idx, or NULL when it is something else. */
 ab_stream *ab_stream_test(lua_State *L, int idx);
 
+/* ---- addresses (address.c) ---- */
+
+/* Pushes {host = "127.0.0.1", port = 80, family = "ipv4"}, of a Unix socket
+ * {path = "/run/x", family = "unix"}; tostring gives "127.0.0.1:80". An IPv4
+ * address that is written as an IPv6 one is shown as itself. */
+void ab_address_push(lua_State *L, const struct sockaddr *from);
+/* The same of what ab_addr_format made, or of "unix:" and a path. */
+void ab_address_push_text(lua_State *L, const char *text);
+/* Argument `arg` (or the value of an option, `name`) as a port: a whole number
+ * from `min` to 65535.  Raises misuse that begins with `what`. */
+int ab_check_port(lua_State *L, int arg, const char *what, int min);
+
 /* The openers, for modules.c. */
 int ab_open_base(lua_State *L);
 int ab_open_coroutine(lua_State *L);
@@ -131,6 +153,7 @@ int ab_open_async(lua_State *L);
 int ab_open_fs(lua_State *L);
 int ab_open_http(lua_State *L);
 int ab_open_json(lua_State *L);
+int ab_open_net(lua_State *L);
 int ab_open_process(lua_State *L);
 int ab_open_signal(lua_State *L);
 int ab_open_stdin(lua_State *L);

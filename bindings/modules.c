@@ -10,6 +10,7 @@ static const ab_module modules[] = {
     {"asyncbox.fs", ab_open_fs, 0},
     {"asyncbox.http", ab_open_http, 0},
     {"asyncbox.json", ab_open_json, 0},
+    {"asyncbox.net", ab_open_net, 0},
     {"asyncbox.process", ab_open_process, 0},
     {"asyncbox.signal", ab_open_signal, 0},
     {"asyncbox.stdin", ab_open_stdin, 0},

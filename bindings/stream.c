@@ -1,5 +1,5 @@
-/* stream.c - streams of bytes over libuv's pipes (and, later, sockets): made,
- * opened, closed.  See stream.h. */
+/* stream.c - streams of bytes over libuv's pipes and sockets: made, opened,
+ * closed.  See stream.h. */
 #include "stream.h"
 #include <pthread.h>
 #include <signal.h>
@@ -50,19 +50,24 @@ static void on_box_close(ab_closer *closer)
     ab_stream_end(ab_container(closer, ab_stream, closer));
 }
 
-int ab_stream_open_pipe(ab_stream *s, int fd)
+void ab_stream_opened(ab_stream *s)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, ignore_sigpipe);
-    int err = uv_pipe_init(&s->box->loop.uv, &s->uv.pipe, 0);
-    if (err)
-        return err;
     s->uv.handle.data = s;
     s->open = 1;
     s->refs++;
     s->box->live_handles++;
     s->closer.close = on_box_close;
     ab_list_append(&s->box->closers, &s->closer.link);
+}
+
+int ab_stream_open_pipe(ab_stream *s, int fd)
+{
+    int err = uv_pipe_init(&s->box->loop.uv, &s->uv.pipe, 0);
+    if (err)
+        return err;
+    ab_stream_opened(s);
     err = uv_pipe_open(&s->uv.pipe, fd);
     if (err)
         ab_stream_end(s);
@@ -81,7 +86,23 @@ void ab_stream_unref(ab_stream *s)
     if (--s->refs > 0)
         return;
     ab_stream_free_buffer(s);
+    if (s->name_bytes)
+        ab_box_free(s->box, (char *)s->name, s->name_bytes);
     ab_box_free(s->box, s, sizeof *s);
+}
+
+int ab_stream_set_name(ab_stream *s, const char *name)
+{
+    size_t bytes = strlen(name) + 1;
+    char *copy = ab_box_alloc(s->box, bytes);
+    if (!copy)
+        return UV_ENOMEM;
+    memcpy(copy, name, bytes);
+    if (s->name_bytes)
+        ab_box_free(s->box, (char *)s->name, s->name_bytes);
+    s->name = copy;
+    s->name_bytes = bytes;
+    return 0;
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -217,9 +238,8 @@ static int l_close(lua_State *L)
 /* A pipe goes one way: no more writing is the same as closed. */
 static int l_shutdown(lua_State *L)
 {
-    ab_stream *s = ab_stream_enter(L, "stream:shutdown", AB_STREAM_WRITE);
-    (void)s;
-    return l_close(L);
+    const ab_stream *s = ab_stream_enter(L, "stream:shutdown", AB_STREAM_WRITE);
+    return s->socket ? ab_stream_l_shutdown(L) : l_close(L);
 }
 
 static int l_close_variable(lua_State *L)
@@ -255,12 +275,17 @@ static int l_tostring(lua_State *L)
 static const luaL_Reg methods[] = {
     {"chunks", ab_stream_l_chunks},
     {"close", l_close},
+    {"keepalive", ab_stream_l_keepalive},
     {"lines", ab_stream_l_lines},
+    {"local_address", ab_stream_l_local_address},
+    {"nodelay", ab_stream_l_nodelay},
+    {"peer", ab_stream_l_peer},
     {"read", ab_stream_l_read},
     {"read_all", ab_stream_l_read_all},
     {"read_exactly", ab_stream_l_read_exactly},
     {"read_line", ab_stream_l_read_line},
     {"read_until", ab_stream_l_read_until},
+    {"reset", ab_stream_l_reset},
     {"shutdown", l_shutdown},
     {"write", ab_stream_l_write},
     {NULL, NULL},

@@ -4,6 +4,7 @@
  *   stream.c        their life: made, opened, closed; the class
  *   stream_read.c   the read buffer, and the methods that take from it
  *   stream_write.c  write, and what waits until the other side has taken it
+ *   stream_socket.c what only sockets have: addresses, options, half a close
  *
  * A stream is C memory of the box with a libuv handle in it.  The Lua object is
  * one pointer to it and may be collected at any moment. */
@@ -18,20 +19,25 @@ struct ab_stream {
         uv_handle_t handle;
         uv_stream_t stream;
         uv_pipe_t pipe;
+        uv_tcp_t tcp;
     } uv;
     ab_box *box;
     ab_closer closer;
     int refs;       /* the Lua object, the open handle, each op */
     unsigned flags; /* AB_STREAM_READ, AB_STREAM_WRITE */
     const ab_stream_source *source; /* static; NULL: none */
-    const char *name;        /* static: "stdout", in errors and tostring */
-    unsigned open : 1;       /* the handle is initialised and not yet gone */
+    const char *name;  /* in errors and tostring: "stdout", static; of a socket
+                          its peer, once there is one: owned, name_bytes */
+    size_t name_bytes; /* 0: name is static */
+    unsigned open : 1; /* the handle is initialised and not yet gone */
     unsigned closing : 1;    /* uv_close was called */
     unsigned closed : 1;     /* for the script: nothing works any more */
     unsigned reading : 1;    /* uv_read_start */
     unsigned ended : 1;      /* the other side has said all */
     unsigned idling : 1;     /* an empty pipe counts as ended */
     unsigned discarding : 1; /* closed, but what comes is thrown away */
+    unsigned socket : 1;     /* both ways over one descriptor: can be shut */
+    unsigned shut : 1;       /* no more will be written */
     int read_error, write_error; /* stays: every later call raises it */
     ab_op *reader, *writer;      /* at most one each, until pushed */
     char *in; /* read buffer: in[in_pos .. in_len) is unread */
@@ -70,6 +76,14 @@ void ab_stream_wait_drop(ab_op *op);
 int ab_stream_wait_room(lua_State *L, ab_stream *s, const ab_op_type *type,
                         size_t until, lua_KContext ctx, lua_KFunction k);
 
+/* Waits until all that is queued has gone, then k. */
+int ab_stream_drain(lua_State *L, ab_stream *s, const ab_op_type *type,
+                    lua_KFunction k);
+/* Gives a name that is not static: 0 or UV_ENOMEM. */
+int ab_stream_set_name(ab_stream *s, const char *name);
+/* Counts the handle, which was initialised, as open. */
+void ab_stream_opened(ab_stream *s);
+
 int ab_stream_l_write(lua_State *L);
 int ab_stream_l_read(lua_State *L);
 int ab_stream_l_read_exactly(lua_State *L);
@@ -78,5 +92,12 @@ int ab_stream_l_read_line(lua_State *L);
 int ab_stream_l_read_all(lua_State *L);
 int ab_stream_l_chunks(lua_State *L);
 int ab_stream_l_lines(lua_State *L);
+
+int ab_stream_l_keepalive(lua_State *L);
+int ab_stream_l_local_address(lua_State *L);
+int ab_stream_l_nodelay(lua_State *L);
+int ab_stream_l_peer(lua_State *L);
+int ab_stream_l_reset(lua_State *L);
+int ab_stream_l_shutdown(lua_State *L);
 
 #endif

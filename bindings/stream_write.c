@@ -59,6 +59,14 @@ int ab_stream_wait_room(lua_State *L, ab_stream *s, const ab_op_type *type,
     return ab_task_parkk(L, &wait->op, ctx, k);
 }
 
+int ab_stream_drain(lua_State *L, ab_stream *s, const ab_op_type *type,
+                    lua_KFunction k)
+{
+    if (!s->queued || s->write_error)
+        return k(L, LUA_OK, 0);
+    return ab_stream_wait_room(L, s, type, 0, 0, k);
+}
+
 static void on_written(uv_write_t *req, int status)
 {
     piece *p = ab_container(req, piece, req);
@@ -190,6 +198,9 @@ int ab_stream_l_write(lua_State *L)
     if (lua_istable(L, 2))
         concat(L);
     luaL_checkstring(L, 2);
+    if (s->shut)
+        return ab_stream_fail(L, s, UV_EPIPE, write_type.name,
+                              "the stream was shut down");
     /* concat may have called __index and __len of a script: look again. */
     if (s->closed || s->writer)
         ab_stream_enter(L, write_type.name, AB_STREAM_WRITE);

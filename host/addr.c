@@ -1,8 +1,11 @@
 /* addr.c - see addr.h. */
 #include "addr.h"
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const unsigned char mapped[12] = {0, 0, 0, 0, 0,    0,
@@ -61,6 +64,85 @@ int ab_addr_of(const struct sockaddr *from, ab_addr *out, int *port)
         return 1;
     }
     return 0;
+}
+
+/* What follows the % of an address: a number, or the name of an interface. */
+static unsigned zone_of(const char *text)
+{
+    const char *zone = strchr(text, '%');
+    if (!zone)
+        return 0;
+    char name[IF_NAMESIZE] = {0};
+    size_t len = strcspn(zone + 1, "]");
+    if (len == 0 || len >= sizeof name)
+        return 0;
+    memcpy(name, zone + 1, len);
+    if (strspn(name, "0123456789") == len)
+        return (unsigned)strtoul(name, NULL, 10);
+    return if_nametoindex(name);
+}
+
+int ab_addr_sockaddr(const char *text, int port, struct sockaddr_storage *out)
+{
+    ab_addr addr;
+    memset(out, 0, sizeof *out);
+    if (!ab_addr_parse(text, &addr))
+        return 0;
+    if (ab_addr_is_v4(&addr)) {
+        struct sockaddr_in in = {.sin_family = AF_INET,
+                                 .sin_port = htons((uint16_t)port)};
+        memcpy(&in.sin_addr, addr.bytes + 12, 4);
+        memcpy(out, &in, sizeof in);
+        return 1;
+    }
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
+                               .sin6_port = htons((uint16_t)port),
+                               .sin6_scope_id = zone_of(text)};
+    memcpy(&in6.sin6_addr, addr.bytes, 16);
+    memcpy(out, &in6, sizeof in6);
+    return 1;
+}
+
+unsigned ab_addr_length(const struct sockaddr *of)
+{
+    return of->sa_family == AF_INET    ? sizeof(struct sockaddr_in)
+           : of->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                       : 0;
+}
+
+int ab_addr_set_port(struct sockaddr *of, int port)
+{
+    if (of->sa_family == AF_INET)
+        ((struct sockaddr_in *)(void *)of)->sin_port = htons((uint16_t)port);
+    else if (of->sa_family == AF_INET6)
+        ((struct sockaddr_in6 *)(void *)of)->sin6_port = htons((uint16_t)port);
+    else
+        return 0;
+    return 1;
+}
+
+void ab_addr_format(const struct sockaddr *from, char out[AB_ADDR_TEXT])
+{
+    ab_addr addr;
+    int port;
+    char host[INET6_ADDRSTRLEN], zone[IF_NAMESIZE + 1] = "";
+    out[0] = '\0';
+    if (!ab_addr_of(from, &addr, &port))
+        return;
+    if (ab_addr_is_v4(&addr)) {
+        inet_ntop(AF_INET, addr.bytes + 12, host, sizeof host);
+        snprintf(out, AB_ADDR_TEXT, "%s:%d", host, port);
+        return;
+    }
+    struct sockaddr_in6 in6;
+    memcpy(&in6, from, sizeof in6);
+    inet_ntop(AF_INET6, addr.bytes, host, sizeof host);
+    if (in6.sin6_scope_id) {
+        zone[0] = '%';
+        if (!if_indextoname(in6.sin6_scope_id, zone + 1))
+            snprintf(zone + 1, sizeof zone - 1, "%u", in6.sin6_scope_id);
+    }
+    snprintf(out, AB_ADDR_TEXT, "[%s%s]:%d", host, zone, port);
 }
 
 int ab_addr_is_v4(const ab_addr *addr)

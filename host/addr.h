@@ -22,6 +22,23 @@ int ab_addr_parse(const char *text, ab_addr *out);
  * IPv6. */
 int ab_addr_of(const struct sockaddr *from, ab_addr *out, int *port);
 
+/* The other way: text in any of these spellings, a zone too (fe80::1%eth0), as
+ * a socket address to connect to or to bind.  IPv4 in the clothes of IPv6
+ * becomes IPv4.  1, or 0 when the text is not an address. */
+int ab_addr_sockaddr(const char *text, int port, struct sockaddr_storage *out);
+
+/* How long a socket address is: what connect and bind want; 0 when it is
+ * neither IPv4 nor IPv6. */
+unsigned ab_addr_length(const struct sockaddr *of);
+
+/* 1, or 0 when it is neither. */
+int ab_addr_set_port(struct sockaddr *of, int port);
+
+enum { AB_ADDR_TEXT = 64 + 16 };
+
+/* "127.0.0.1:80", "[fe80::1%eth0]:80"; "" when it is neither. */
+void ab_addr_format(const struct sockaddr *from, char out[AB_ADDR_TEXT]);
+
 int ab_addr_is_v4(const ab_addr *addr);
 int ab_addr_is_loopback(const ab_addr *addr);
 

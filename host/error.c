@@ -2,6 +2,7 @@
 #include "error.h"
 #include "asyncbox.h"
 #include <lauxlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <uv.h>
 
@@ -145,6 +146,19 @@ static void add_field(luaL_Buffer *b, lua_State *L, int idx, const char *before,
     luaL_addstring(b, after);
 }
 
+/* The port beside a host: errors have it as a number. */
+static void add_port(luaL_Buffer *b, lua_State *L, int idx)
+{
+    char text[16];
+    raw_field(L, idx, "port");
+    lua_Integer port = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
+    lua_pop(L, 1);
+    if (port <= 0 || port > 65535)
+        return;
+    snprintf(text, sizeof text, ":%d", (int)port);
+    luaL_addstring(b, text);
+}
+
 static void push_text(lua_State *L, int idx)
 {
     static const char *const subjects[] = {"path", "url", "host", "name"};
@@ -154,6 +168,7 @@ static void push_text(lua_State *L, int idx)
     add_field(&b, L, idx, "", "message", "");
     for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++)
         add_field(&b, L, idx, ": ", subjects[i], "");
+    add_port(&b, L, idx);
     add_field(&b, L, idx, " -> ", "to", "");
     add_field(&b, L, idx, " (", "code", ")");
     add_field(&b, L, idx, "; ", "hint", "");

@@ -40,8 +40,8 @@ void ab_grants_deinit(ab_grants *grants)
 
 int ab_grant_kind_of(const char *name)
 {
-    static const char *const names[AB_GRANT_KINDS] = {"read", "write", "net",
-                                                      "run",  "env",   "stdin"};
+    static const char *const names[AB_GRANT_KINDS] = {
+        "read", "write", "net", "listen", "run", "env", "stdin"};
     for (int kind = 0; kind < AB_GRANT_KINDS; kind++)
         if (strcmp(name, names[kind]) == 0)
             return kind;
@@ -142,6 +142,18 @@ static int read_host(ab_grant_rule *rule, char *text)
     return len ? 0 : UV_EINVAL;
 }
 
+/* The same for listening: on addresses, not on names. */
+static int read_listen(ab_grant_rule *rule, char *text)
+{
+    rule->port = read_number(text, 65535);
+    if (rule->port > 0)
+        return 0;
+    int err = read_host(rule, text);
+    if (!err && rule->host && strcmp(rule->host, "localhost") != 0)
+        return UV_EINVAL;
+    return err;
+}
+
 int ab_grants_add(ab_grants *grants, ab_grant_kind kind, const char *text)
 {
     ab_grant_rule *rule = calloc(1, sizeof *rule);
@@ -157,6 +169,8 @@ int ab_grants_add(ab_grants *grants, ab_grant_kind kind, const char *text)
             err = UV_EINVAL;
         else if (kind == AB_GRANT_NET)
             err = read_host(rule, scratch);
+        else if (kind == AB_GRANT_LISTEN)
+            err = read_listen(rule, scratch);
         else if (kind == AB_GRANT_RUN)
             err = ab_grants_program_rule(rule, text);
         else if (kind == AB_GRANT_ENV)
@@ -184,10 +198,10 @@ static int port_fits(const ab_grant_rule *rule, int port)
 }
 
 /* Is this very address granted, by itself, a network or "localhost"? */
-static int address_granted(const ab_grants *grants, const ab_addr *addr,
-                           int port)
+static int address_granted(const ab_grants *grants, ab_grant_kind kind,
+                           const ab_addr *addr, int port)
 {
-    const ab_grant_rule *rule = grants->rules[AB_GRANT_NET];
+    const ab_grant_rule *rule = grants->rules[kind];
     for (; rule; rule = rule->next) {
         if (!port_fits(rule, port))
             continue;
@@ -204,10 +218,10 @@ static int address_granted(const ab_grants *grants, const ab_addr *addr,
     return 0;
 }
 
-/* Is there a rule for every public host? */
-static int any_granted(const ab_grants *grants, int port)
+/* Is there a rule for every public host (or to listen everywhere)? */
+static int any_granted(const ab_grants *grants, ab_grant_kind kind, int port)
 {
-    const ab_grant_rule *rule = grants->rules[AB_GRANT_NET];
+    const ab_grant_rule *rule = grants->rules[kind];
     for (; rule; rule = rule->next)
         if (rule->bits < 0 && !rule->host && port_fits(rule, port))
             return 1;
@@ -224,6 +238,14 @@ static int names_loopback(const char *host, size_t len)
     return len == n || host[len - n - 1] == '.';
 }
 
+int ab_host_is_localhost(const char *host)
+{
+    size_t len = strlen(host);
+    if (len && host[len - 1] == '.')
+        len--;
+    return names_loopback(host, len);
+}
+
 static int name_granted(const ab_grants *grants, const char *host, int port)
 {
     size_t len = strlen(host);
@@ -231,7 +253,7 @@ static int name_granted(const ab_grants *grants, const char *host, int port)
         len--;
     if (len == 0)
         return 0;
-    if (!names_loopback(host, len) && any_granted(grants, port))
+    if (!names_loopback(host, len) && any_granted(grants, AB_GRANT_NET, port))
         return 1;
     const ab_grant_rule *rule = grants->rules[AB_GRANT_NET];
     for (; rule; rule = rule->next)
@@ -248,9 +270,9 @@ int ab_grants_host_allowed(const ab_grants *grants, const char *host, int port)
         return 1;
     if (!ab_addr_parse(host, &addr))
         return name_granted(grants, host, port);
-    if (address_granted(grants, &addr, port))
+    if (address_granted(grants, AB_GRANT_NET, &addr, port))
         return 1;
-    return ab_addr_is_public(&addr) && any_granted(grants, port);
+    return ab_addr_is_public(&addr) && any_granted(grants, AB_GRANT_NET, port);
 }
 
 int ab_grants_address_allowed(const ab_grants *grants, const char *name,
@@ -262,13 +284,13 @@ int ab_grants_address_allowed(const ab_grants *grants, const char *name,
         return 1;
     if (!ab_addr_of(from, &addr, &port))
         return 0;
-    if (address_granted(grants, &addr, port))
+    if (address_granted(grants, AB_GRANT_NET, &addr, port))
         return 1;
     if (!ab_addr_is_public(&addr))
         return 0;
     /* An address that was asked for as text says nothing about another one. */
     if (ab_addr_parse(name, &asked))
-        return any_granted(grants, port);
+        return any_granted(grants, AB_GRANT_NET, port);
     return name_granted(grants, name, port);
 }
 
@@ -300,6 +322,44 @@ void ab_grants_check_host(lua_State *L, const char *op, const char *host,
         snprintf(hint, sizeof hint, "allow it with --allow-net=%s%.255s%s",
                  open, host, close);
     ab_grants_deny(L, op, "host", host, hint);
+}
+
+int ab_grants_denied_address(lua_State *L, const char *op,
+                             const struct sockaddr *addr)
+{
+    char text[AB_ADDR_TEXT], hint[AB_ADDR_TEXT + 40];
+    ab_addr_format(addr, text);
+    snprintf(hint, sizeof hint, "allow it with --allow-net=%s", text);
+    return ab_grants_deny(L, op, "host", text, hint);
+}
+
+/* ---- listen ---- */
+
+int ab_grants_listen_allowed(const ab_grants *grants,
+                             const struct sockaddr *from)
+{
+    ab_addr addr;
+    int port;
+    if (grants->trusted)
+        return 1;
+    if (!ab_addr_of(from, &addr, &port))
+        return 0;
+    return address_granted(grants, AB_GRANT_LISTEN, &addr, port) ||
+           any_granted(grants, AB_GRANT_LISTEN, port);
+}
+
+void ab_grants_check_listen(lua_State *L, const char *op,
+                            const struct sockaddr *addr)
+{
+    char text[AB_ADDR_TEXT], hint[AB_ADDR_TEXT + 40];
+    if (ab_grants_listen_allowed(&ab_box_of(L)->grants, addr))
+        return;
+    ab_addr_format(addr, text);
+    size_t len = strlen(text);
+    int any_port = len > 2 && strcmp(text + len - 2, ":0") == 0;
+    snprintf(hint, sizeof hint, "allow it with --allow-listen=%.*s",
+             (int)(any_port ? len - 2 : len), text);
+    ab_grants_deny(L, op, "host", text, hint);
 }
 
 int ab_grants_env_allowed(const ab_grants *grants, const char *name,

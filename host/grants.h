@@ -3,6 +3,8 @@
  * A trusted box may do everything.  A sandboxed one may do what was granted:
  *   read, write   a folder (and all below) or a file
  *   net           host, host:port, address, network, or *; connecting only
+ *   listen        address, network, "localhost", port or *; accepting, and
+ *                 binding a socket for datagrams
  *   run           a program, by its path or its name in PATH, or *
  *   env           a variable of the environment: NAME, or PREFIX*, or *
  *   stdin         reading standard input: *
@@ -24,6 +26,7 @@ typedef enum ab_grant_kind {
     AB_GRANT_READ,
     AB_GRANT_WRITE,
     AB_GRANT_NET,
+    AB_GRANT_LISTEN,
     AB_GRANT_RUN,
     AB_GRANT_ENV,
     AB_GRANT_STDIN,
@@ -43,7 +46,7 @@ typedef struct ab_grant_rule {
     int special; /* a device, FIFO or socket, granted by its own name */
     int proc;    /* lies in /proc */
 
-    /* net */
+    /* net, listen */
     char *host; /* lower case; NULL: any ("*"), or it is an address */
     int port;   /* 0 is any */
     int bits;   /* >= 0: an address (128) or a network */
@@ -146,12 +149,35 @@ void ab_grants_check_host(lua_State *L, const char *op, const char *host,
  * text, in any spelling.  Any thread. */
 int ab_grants_host_allowed(const ab_grants *grants, const char *host, int port);
 
+/* "localhost" and names below it stand for this machine (RFC 6761) and are not
+ * looked up.  1 when `host` is one. */
+int ab_host_is_localhost(const char *host);
+
 /* May this address be connected, which `name` (what the script asked for, a
  * name or an address as text) resolved to?  1 when the address is granted
  * itself, or the name is and the address is public.  To be asked with the very
  * address that goes into connect(2).  Any thread. */
 int ab_grants_address_allowed(const ab_grants *grants, const char *name,
                               const struct sockaddr *addr);
+
+/* Raises the EDENIED of ab_grants_address_allowed, naming the address and the
+ * flag.  Never returns. */
+int ab_grants_denied_address(lua_State *L, const char *op,
+                             const struct sockaddr *addr);
+
+/* ---- listen ----
+ * Rules: as for net, but names other than localhost cannot be granted, and "*"
+ * and "*:80" (or "80") are every address of this machine.  0.0.0.0 and :: are
+ * addresses like others. */
+
+/* Raises EDENIED unless this may be bound: to be asked with the very address
+ * that goes into bind(2). */
+void ab_grants_check_listen(lua_State *L, const char *op,
+                            const struct sockaddr *addr);
+
+/* The same without Lua: 1 when allowed.  Any thread. */
+int ab_grants_listen_allowed(const ab_grants *grants,
+                             const struct sockaddr *addr);
 
 /* ---- run ---- */
 

@@ -107,7 +107,9 @@ ASYNCBOX_API int asyncbox_new(const asyncbox_config *config, asyncbox **out);
 ASYNCBOX_API int asyncbox_free(asyncbox *box);
 
 /* Grants: kind is "read" or "write" (rule: a folder or file), "net" (rule:
- * host, host:port or *), "run" (rule: a program's path, its name in PATH, or
+ * host, host:port or *), "listen" (rule: address, address:port, port or *;
+ * accepting connections and datagrams), "run" (rule: a program's path, its name
+ * in PATH, or
  * *; what it does is not limited any more) or "env" (rule: the name of a
  * variable of the environment, the beginning of one and *, or *) or "stdin"
  * (rule: *; reading the standard input of the process).  Before the first step

@@ -34,6 +34,7 @@ static const char help_run[] =
     "  --allow-read=PATH,...   allow reading these files and folders\n"
     "  --allow-write=PATH,...  allow writing to them\n"
     "  --allow-net=HOST,...    allow connecting to HOST, HOST:PORT, * is any\n"
+    "  --allow-listen=ADDR,... allow listening on ADDR, ADDR:PORT, PORT, *\n"
     "  --allow-run=PROGRAM,... allow starting these programs, * is any; what\n"
     "                          they do is not limited any more\n"
     "  --allow-env[=NAME,...]  allow these variables of the environment: to\n"

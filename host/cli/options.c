@@ -139,6 +139,8 @@ static const long_option long_options[] = {
     {"allow-read", VALUE_INLINE, "--allow-read=PATH[,PATH]", take_allow},
     {"allow-write", VALUE_INLINE, "--allow-write=PATH[,PATH]", take_allow},
     {"allow-net", VALUE_INLINE, "--allow-net=HOST[:PORT][,...]", take_allow},
+    {"allow-listen", VALUE_INLINE, "--allow-listen=ADDRESS[:PORT][,...]",
+     take_allow},
     {"allow-run", VALUE_INLINE, "--allow-run=PROGRAM[,PROGRAM]", take_allow},
     {"allow-env", VALUE_MAYBE, "--allow-env[=NAME,...]", take_allow},
     {"allow-stdin", VALUE_NONE, "--allow-stdin", take_allow_stdin},

@@ -1,0 +1,248 @@
+/* net_connect.c - looking up a name, and one attempt to connect. */
+#include "net.h"
+#include <netdb.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char what[] = "net.connect";
+
+int ab_net_fail(lua_State *L, int code, const char *op, const char *message,
+                const char *host, int port)
+{
+    ab_error_push(L, code, &(ab_detail){op, message, "host", host});
+    if (port > 0) {
+        lua_pushinteger(L, port);
+        lua_setfield(L, -2, "port");
+    }
+    return lua_error(L);
+}
+
+/* ---- addresses as strings ---- */
+
+void ab_net_push_address(lua_State *L, const struct sockaddr *address)
+{
+    struct sockaddr_storage whole = {0};
+    memcpy(&whole, address, ab_addr_length(address));
+    lua_pushlstring(L, (const char *)&whole, sizeof whole);
+}
+
+const struct sockaddr *ab_net_check_address(lua_State *L, int arg)
+{
+    size_t len;
+    const char *text = luaL_checklstring(L, arg, &len);
+    luaL_argcheck(L, len == sizeof(struct sockaddr_storage), arg, "address");
+    return (const struct sockaddr *)(const void *)text;
+}
+
+/* ---- looking up ---- */
+
+typedef struct resolve_op {
+    ab_op op;
+    uv_getaddrinfo_t req;
+    int port;
+    struct addrinfo *found;
+    char host[]; /* NI_MAXHOST */
+} resolve_op;
+
+/* IPv4 in the clothes of IPv6 becomes IPv4 before anybody judges it. */
+static void push_found(lua_State *L, const struct sockaddr *from, int port)
+{
+    char text[AB_ADDR_TEXT];
+    struct sockaddr_storage plain;
+    ab_addr_format(from, text);
+    char *colon = strrchr(text, ':');
+    if (colon)
+        *colon = '\0';
+    if (!ab_addr_sockaddr(text, port, &plain))
+        memcpy(&plain, from, ab_addr_length(from));
+    ab_net_push_address(L, (struct sockaddr *)&plain);
+}
+
+static int resolve_push(lua_State *L, ab_op *op)
+{
+    resolve_op *r = (resolve_op *)op;
+    if (op->status < 0)
+        return ab_net_fail(L, op->status, op->type->name, NULL, r->host,
+                           r->port);
+    lua_newtable(L);
+    int n = 0;
+    for (const struct addrinfo *a = r->found; a; a = a->ai_next) {
+        if (!ab_addr_length(a->ai_addr))
+            continue;
+        push_found(L, a->ai_addr, r->port);
+        lua_rawseti(L, -2, ++n);
+    }
+    return 1;
+}
+
+static void resolve_cancel(ab_op *op)
+{
+    uv_cancel((uv_req_t *)&((resolve_op *)op)->req);
+}
+
+static void resolve_drop(ab_op *op)
+{
+    uv_freeaddrinfo(((resolve_op *)op)->found);
+}
+
+static void on_resolved(uv_getaddrinfo_t *req, int status,
+                        struct addrinfo *found)
+{
+    resolve_op *r = ab_container(req, resolve_op, req);
+    r->found = found;
+    ab_op_finish(&r->op, status);
+}
+
+#define RESOLVE_TYPE(text)                                                     \
+    {                                                                          \
+        .name = (text), .size = sizeof(resolve_op) + NI_MAXHOST,               \
+        .flags = AB_OP_EXTERNAL, .push = resolve_push,                         \
+        .cancel = resolve_cancel, .drop = resolve_drop                         \
+    }
+
+static const ab_op_type resolve_connect = RESOLVE_TYPE(what),
+                        resolve_listen = RESOLVE_TYPE("net.listen");
+
+/* What needs no looking up: pushes its addresses, or gives 0. */
+static int push_known(lua_State *L, const char *host, int port)
+{
+    static const char *const loopback[] = {"::1", "127.0.0.1"};
+    struct sockaddr_storage address;
+    if (ab_addr_sockaddr(host, port, &address)) {
+        lua_createtable(L, 1, 0);
+        ab_net_push_address(L, (struct sockaddr *)&address);
+        lua_rawseti(L, -2, 1);
+        return 1;
+    }
+    if (!ab_host_is_localhost(host))
+        return 0;
+    lua_createtable(L, 2, 0);
+    for (int i = 0; i < 2; i++) {
+        ab_addr_sockaddr(loopback[i], port, &address);
+        ab_net_push_address(L, (struct sockaddr *)&address);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
+int ab_net_resolve(lua_State *L)
+{
+    int listening = lua_toboolean(L, 3);
+    const ab_op_type *type = listening ? &resolve_listen : &resolve_connect;
+    ab_task_check(L, type->name);
+    size_t len;
+    const char *host = luaL_checklstring(L, 1, &len);
+    int port = (int)luaL_checkinteger(L, 2);
+    if (push_known(L, host, port))
+        return 1;
+    if (listening && !ab_box_of(L)->grants.trusted)
+        return ab_grants_deny(L, type->name, "host", host,
+                              "a sandbox listens on addresses and localhost");
+    if (len >= NI_MAXHOST)
+        return ab_net_fail(L, UV_ENAMETOOLONG, type->name, NULL, host, port);
+    resolve_op *r = (resolve_op *)ab_op_new(L, type);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM};
+    memcpy(r->host, host, len + 1);
+    r->port = port;
+    int err = uv_getaddrinfo(&r->op.box->loop.uv, &r->req, on_resolved, r->host,
+                             NULL, &hints);
+    if (err)
+        return ab_op_fail(L, &r->op, err, "host", r->host);
+    return ab_task_park(L, &r->op);
+}
+
+/* ---- one attempt ---- */
+
+typedef struct attempt_op {
+    ab_op op;
+    uv_connect_t req;
+    ab_stream *stream; /* its object is argument 4 of the call that waits */
+    int port;
+    char host[]; /* NI_MAXHOST: as it was asked for */
+} attempt_op;
+
+static int attempt_push(lua_State *L, ab_op *op)
+{
+    attempt_op *a = (attempt_op *)op;
+    int err = op->status < 0 ? op->status : ab_stream_connected(a->stream);
+    if (err) {
+        ab_stream_end(a->stream);
+        return ab_net_fail(L, err, what, NULL, a->host, a->port);
+    }
+    lua_settop(L, 4);
+    return 1;
+}
+
+static void attempt_cancel(ab_op *op)
+{
+    ab_stream_end(((attempt_op *)op)->stream);
+}
+
+static void on_connected(uv_connect_t *req, int status)
+{
+    ab_op_finish(&ab_container(req, attempt_op, req)->op, status);
+}
+
+static const ab_op_type attempt_type = {
+    .name = what,
+    .size = sizeof(attempt_op) + NI_MAXHOST,
+    .flags = AB_OP_EXTERNAL,
+    .push = attempt_push,
+    .cancel = attempt_cancel,
+};
+
+static void check_granted(lua_State *L, const struct sockaddr *to,
+                          const char *host)
+{
+    if (!ab_grants_address_allowed(&ab_box_of(L)->grants, host, to))
+        ab_grants_denied_address(L, what, to);
+}
+
+/* The string that was judged is the one that is connected to. */
+int ab_net_attempt(lua_State *L)
+{
+    ab_task_check(L, what);
+    const struct sockaddr *to = ab_net_check_address(L, 1);
+    size_t len;
+    const char *host = luaL_checklstring(L, 2, &len);
+    int port = (int)luaL_checkinteger(L, 3);
+    lua_settop(L, 3);
+    check_granted(L, to, host);
+    ab_stream *s = ab_stream_new(L, "socket", AB_STREAM_READ | AB_STREAM_WRITE);
+    attempt_op *a = (attempt_op *)ab_op_new(L, &attempt_type);
+    a->stream = s;
+    a->port = port;
+    memcpy(a->host, host, len < NI_MAXHOST ? len + 1 : 0);
+    int err = ab_stream_connect(s, &a->req, to, on_connected);
+    if (err)
+        return ab_op_fail(L, &a->op, err, "host", a->host);
+    return ab_task_park(L, &a->op);
+}
+
+/* ---- Unix sockets ---- */
+
+int ab_net_connect_path(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 1);
+    const ab_grants *grants = &ab_box_of(L)->grants;
+    lua_settop(L, 1);
+    ab_grants_check_path(L, AB_GRANT_READ, what, path);
+    ab_grants_check_path(L, AB_GRANT_WRITE, what, path);
+    ab_stream *s = ab_stream_new(L, "socket", AB_STREAM_READ | AB_STREAM_WRITE);
+    const char *name = lua_pushfstring(L, "unix:%s", path);
+    int fd = ab_net_unix_connect(grants, path);
+    if (fd == UV_EAGAIN)
+        return 0;
+    if (fd == ASYNCBOX_EDENIED)
+        return ab_grants_denied_path(L, AB_GRANT_WRITE, what, path);
+    if (fd < 0)
+        return ab_error_path(L, fd, what, path);
+    int err = ab_stream_open_socket(s, fd, name);
+    if (err) {
+        close(fd);
+        return ab_error_path(L, err, what, path);
+    }
+    lua_settop(L, 2);
+    return 1;
+}
