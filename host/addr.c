@@ -145,6 +145,53 @@ void ab_addr_format(const struct sockaddr *from, char out[AB_ADDR_TEXT])
     snprintf(out, AB_ADDR_TEXT, "[%s%s]:%d", host, zone, port);
 }
 
+int ab_sockaddr_set(ab_sockaddr *out, const struct sockaddr *from)
+{
+    memset(out, 0, sizeof *out);
+    if (ab_addr_length(from) == 0)
+        return 0;
+    memcpy(out, from, ab_addr_length(from));
+    return 1;
+}
+
+int ab_sockaddr_parse(const char *text, int port, ab_sockaddr *out)
+{
+    struct sockaddr_storage in;
+    if (!ab_addr_sockaddr(text, port, &in) ||
+        !ab_sockaddr_set(out, (const struct sockaddr *)&in))
+        return 0;
+    return !(out->any.sa_family == AF_INET6 && strchr(text, '%') &&
+             out->v6.sin6_scope_id == 0);
+}
+
+int ab_sockaddr_port(const ab_sockaddr *address)
+{
+    return ntohs(address->any.sa_family == AF_INET ? address->v4.sin_port
+                                                   : address->v6.sin6_port);
+}
+
+int ab_sockaddr_equal(const ab_sockaddr *a, const ab_sockaddr *b)
+{
+    if (a->any.sa_family != b->any.sa_family ||
+        ab_sockaddr_port(a) != ab_sockaddr_port(b))
+        return 0;
+    if (a->any.sa_family == AF_INET)
+        return a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
+    return a->v6.sin6_scope_id == b->v6.sin6_scope_id &&
+           memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, 16) == 0;
+}
+
+void ab_sockaddr_text(const ab_sockaddr *address, char out[AB_ADDR_TEXT])
+{
+    char whole[AB_ADDR_TEXT];
+    ab_addr_format(&address->any, whole);
+    const char *colon = strrchr(whole, ':');
+    size_t brackets = whole[0] == '[' ? 1 : 0;
+    size_t len = colon ? (size_t)(colon - whole) - 2 * brackets : 0;
+    memcpy(out, whole + brackets, len);
+    out[len] = '\0';
+}
+
 int ab_addr_is_v4(const ab_addr *addr)
 {
     return memcmp(addr->bytes, mapped, sizeof mapped) == 0;

@@ -5,7 +5,16 @@
 #ifndef AB_ADDR_H
 #define AB_ADDR_H
 
+#include <netinet/in.h>
+#include <stddef.h>
 #include <sys/socket.h>
+
+/* A socket address of a kind that we know. */
+typedef union ab_sockaddr {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+} ab_sockaddr;
 
 /* 16 bytes in network order; IPv4 is held as ::ffff:a.b.c.d, so that an
  * address and its IPv4-mapped spelling are the same thing. */
@@ -38,6 +47,16 @@ enum { AB_ADDR_TEXT = 64 + 16 };
 
 /* "127.0.0.1:80", "[fe80::1%eth0]:80"; "" when it is neither. */
 void ab_addr_format(const struct sockaddr *from, char out[AB_ADDR_TEXT]);
+
+/* Copies a socket address; 0 when it is neither IPv4 nor IPv6. */
+int ab_sockaddr_set(ab_sockaddr *out, const struct sockaddr *from);
+/* As ab_addr_sockaddr, but 0 too when there is no such zone. */
+int ab_sockaddr_parse(const char *text, int port, ab_sockaddr *out);
+int ab_sockaddr_port(const ab_sockaddr *address);
+/* The same address and port? */
+int ab_sockaddr_equal(const ab_sockaddr *a, const ab_sockaddr *b);
+/* "192.0.2.1", "2001:db8::1", "fe80::1%eth0": without the port. */
+void ab_sockaddr_text(const ab_sockaddr *address, char out[AB_ADDR_TEXT]);
 
 int ab_addr_is_v4(const ab_addr *addr);
 int ab_addr_is_loopback(const ab_addr *addr);

@@ -94,6 +94,8 @@ struct ab_box {
     size_t live_ops;
     size_t live_handles; /* files, sessions: bindings count theirs */
 
+    struct ab_resolver *resolver; /* resolver.c; NULL: not yet used, or gone */
+
     int virtual_time;
     int sandbox;
     int closing; /* spawn and waits raise */
