@@ -74,13 +74,6 @@ int ab_stream_open_pipe(ab_stream *s, int fd)
     return err;
 }
 
-void ab_stream_free_buffer(ab_stream *s)
-{
-    ab_box_free(s->box, s->in, s->in_cap);
-    s->in = NULL;
-    s->in_cap = s->in_pos = s->in_len = 0;
-}
-
 void ab_stream_unref(ab_stream *s)
 {
     if (--s->refs > 0)

@@ -40,7 +40,7 @@ struct ab_stream {
     unsigned shut : 1;       /* no more will be written */
     int read_error, write_error; /* stays: every later call raises it */
     ab_op *reader, *writer;      /* at most one each, until pushed */
-    char *in; /* read buffer: in[in_pos .. in_len) is unread */
+    char *in; /* read buffer: in[in_pos .. in_len) is unread.  NULL: empty */
     size_t in_cap, in_pos, in_len;
     size_t queued;     /* bytes handed to libuv that it has not got rid of */
     size_t high_water; /* write waits when more than this is queued */

@@ -3,15 +3,23 @@
  * Reading starts when a task first waits for bytes and goes on by itself until
  * BUFFER bytes are there that nobody has asked for; so a fast other side costs
  * no more memory than that.  A method that needs more to be satisfied (a long
- * line, read_all) lets the buffer grow as far as its own limit says. */
+ * line, read_all) lets the buffer grow as far as its own limit says.
+ *
+ * A stream that has nothing to read has no buffer.  The box keeps one into which
+ * all read: a few bytes are copied from it into a small one of the stream's, so
+ * that thousands of streams that wait, or hold half a line, cost little; many
+ * bytes stay where they are, and the buffer becomes the stream's until they have
+ * been taken. */
 #include "stream.h"
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define BUFFER ((size_t)64 << 10)
+#define BUFFER ((size_t)AB_STREAM_BUFFER)
 #define SPACE_MIN ((size_t)4 << 10)
+#define SMALL ((size_t)4 << 10) /* up to so many bytes are copied */
+enum { SMALL_FIRST = 128, SMALL_KEPT = 128 };
 #define LINE_MAX_BYTES ((lua_Integer)1 << 20)
 enum { SEPARATOR_MAX = 64 };
 
@@ -112,21 +120,89 @@ static int scan_run(const ab_stream *s, stream_scan *scan)
 
 /* ---- filling the buffer ---- */
 
-/* Room for more: at the end, by moving what is unread, or by growing. */
+static size_t unread_bytes(const ab_stream *s) { return s->in_len - s->in_pos; }
+
+void ab_stream_free_buffer(ab_stream *s)
+{
+    if (s->in_cap == BUFFER && !s->box->stream_buffer)
+        s->box->stream_buffer = s->in;
+    else
+        ab_box_free(s->box, s->in, s->in_cap);
+    s->in = NULL;
+    s->in_cap = s->in_pos = s->in_len = 0;
+}
+
+/* The buffer that all streams of the box read into: 1, or 0 for want of
+ * memory. */
+static int have_shared(ab_box *box)
+{
+    if (!box->stream_buffer)
+        box->stream_buffer = ab_box_alloc(box, BUFFER);
+    return box->stream_buffer != NULL;
+}
+
+static void move_to_front(ab_stream *s)
+{
+    size_t unread = unread_bytes(s);
+    if (s->in_pos && unread)
+        memmove(s->in, s->in + s->in_pos, unread);
+    s->in_pos = 0;
+    s->in_len = unread;
+}
+
+/* The small buffer holds what is unread and n bytes more: 1, or 0. */
+static int grow_small(ab_stream *s, size_t n)
+{
+    size_t total = unread_bytes(s) + n, cap = SMALL_FIRST;
+    if (total > SMALL)
+        return 0;
+    move_to_front(s);
+    if (total <= s->in_cap)
+        return 1;
+    while (cap < total)
+        cap *= 2;
+    char *in = ab_box_realloc(s->box, s->in, s->in_cap, cap);
+    if (!in)
+        return 0;
+    s->in = in;
+    s->in_cap = cap;
+    return 1;
+}
+
+/* n bytes lie in the box's buffer, behind room for those that are unread. */
+static void take_shared(ab_stream *s, size_t n)
+{
+    size_t unread = unread_bytes(s);
+    char *shared = s->box->stream_buffer;
+    if (grow_small(s, n)) {
+        memcpy(s->in + s->in_len, shared + unread, n);
+        s->in_len += n;
+        return;
+    }
+    if (unread)
+        memcpy(shared, s->in + s->in_pos, unread);
+    ab_box_free(s->box, s->in, s->in_cap);
+    s->box->stream_buffer = NULL;
+    s->in = shared;
+    s->in_cap = BUFFER;
+    s->in_pos = 0;
+    s->in_len = unread + n;
+}
+
+/* Room for more in a buffer of its own: at the end, by moving what is unread,
+ * or by growing. */
 static int make_room(ab_stream *s)
 {
-    size_t unread = s->in_len - s->in_pos;
+    size_t unread = unread_bytes(s);
     if (!unread)
         s->in_pos = s->in_len = 0;
     if (s->in_cap - s->in_len >= SPACE_MIN)
         return 1;
     if (s->in_pos && unread <= s->in_cap / 2) {
-        memmove(s->in, s->in + s->in_pos, unread);
-        s->in_pos = 0;
-        s->in_len = unread;
+        move_to_front(s);
         return 1;
     }
-    size_t cap = s->in_cap ? s->in_cap * 2 : BUFFER;
+    size_t cap = s->in_cap >= BUFFER ? s->in_cap * 2 : BUFFER;
     char *in = ab_box_realloc(s->box, s->in, s->in_cap, cap);
     if (!in)
         return 0;
@@ -155,10 +231,29 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
     ab_stream *s = handle->data;
-    size_t space = make_room(s) ? s->in_cap - s->in_len : 0;
+    char *room = NULL;
+    size_t space = 0;
+    if (s->in_cap >= BUFFER) {
+        if (make_room(s)) {
+            room = s->in + s->in_len;
+            space = s->in_cap - s->in_len;
+        }
+    } else if (have_shared(s->box)) {
+        room = (char *)s->box->stream_buffer + unread_bytes(s);
+        space = BUFFER - unread_bytes(s);
+    }
     if (space > INT32_MAX)
         space = INT32_MAX;
-    *buf = uv_buf_init(space ? s->in + s->in_len : NULL, (unsigned)space);
+    *buf = uv_buf_init(room, (unsigned)space);
+}
+
+/* n bytes have come to where on_alloc said. */
+static void received(ab_stream *s, size_t n)
+{
+    if (s->in_cap >= BUFFER)
+        s->in_len += n;
+    else
+        take_shared(s, n);
 }
 
 static void stop_reading(ab_stream *s)
@@ -216,7 +311,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return; /* the next bytes come to the same place */
     }
     if (n > 0) {
-        s->in_len += (size_t)n;
+        received(s, (size_t)n);
         end_if_idle(s);
     } else {
         stop_reading(s);
@@ -264,7 +359,7 @@ static int give(lua_State *L, ab_stream *s, const stream_scan *scan)
     s->in_pos += scan->take + scan->cut;
     if (s->in_pos == s->in_len) {
         s->in_pos = s->in_len = 0;
-        if (s->ended || s->in_cap > 2 * BUFFER)
+        if (s->ended || s->in_cap > SMALL_KEPT)
             ab_stream_free_buffer(s);
     }
     if (scan->want != WANT_UNTIL || scan->line)
@@ -345,11 +440,10 @@ READ_TYPE(lines_type, "stream:lines");
  * that runs meanwhile may close the stream. */
 static void make_first_room(lua_State *L, ab_stream *s)
 {
-    if (s->in || make_room(s))
+    if (s->in_cap >= BUFFER || have_shared(s->box))
         return;
     lua_gc(L, LUA_GCCOLLECT);
-    if (!s->in && !s->closed)
-        make_room(s); /* or on_alloc tells of it */
+    have_shared(s->box); /* or on_alloc tells of it */
 }
 
 static int take(lua_State *L, ab_stream *s, const ab_op_type *type,

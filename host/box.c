@@ -162,6 +162,8 @@ static int state_new(ab_box *box)
 static void box_free(ab_box *box)
 {
     ab_loop_deinit(&box->loop);
+    if (box->stream_buffer)
+        ab_box_free(box, box->stream_buffer, AB_STREAM_BUFFER);
     ab_timers_deinit(&box->loop.timers);
     ab_box_free(box, box->scope_timers,
                 box->scope_timer_count * sizeof *box->scope_timers);

@@ -92,6 +92,8 @@ struct ab_box {
     ab_link ops;     /* every op there is */
     ab_link closers; /* see ab_closer */
     size_t live_ops;
+    void *stream_buffer; /* AB_STREAM_BUFFER bytes or NULL: what streams read into, kept here
+                            between reads (stream_read.c) */
     size_t live_handles; /* files, sessions: bindings count theirs */
 
     struct ab_resolver *resolver; /* resolver.c; NULL: not yet used, or gone */
@@ -117,6 +119,8 @@ struct ab_box {
     char error_text[512];
     asyncbox_config config;
 };
+
+enum { AB_STREAM_BUFFER = 64 << 10 };
 
 /* The box of a state: kept in the extra space of every coroutine. */
 ab_box *ab_box_of(lua_State *L);
