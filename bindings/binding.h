@@ -151,6 +151,7 @@ int ab_open_coroutine(lua_State *L);
 int ab_open_require(lua_State *L);
 int ab_open_async(lua_State *L);
 int ab_open_fs(lua_State *L);
+int ab_open_html(lua_State *L);
 int ab_open_http(lua_State *L);
 int ab_open_json(lua_State *L);
 int ab_open_net(lua_State *L);

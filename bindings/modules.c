@@ -8,6 +8,7 @@ static const ab_module modules[] = {
     {"asyncbox.require", ab_open_require, 1},
     {"asyncbox", ab_open_async, 0},
     {"asyncbox.fs", ab_open_fs, 0},
+    {"asyncbox.html", ab_open_html, 0},
     {"asyncbox.http", ab_open_http, 0},
     {"asyncbox.json", ab_open_json, 0},
     {"asyncbox.net", ab_open_net, 0},

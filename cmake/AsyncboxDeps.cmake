@@ -1,4 +1,4 @@
-# libuv (linked); libcurl, libcares and OpenSSL (their headers only).
+# libuv (linked); libcurl, libcares, OpenSSL and gumbo (their headers only).
 #   asyncbox_deps          what the core's objects are compiled and linked with
 #   ASYNCBOX_LINK_PUBLIC   also for a user of the static library
 
@@ -60,5 +60,12 @@ target_include_directories(asyncbox_deps SYSTEM INTERFACE
     ${OPENSSL_INCLUDE_DIRS})
 asyncbox_soname(OPENSSL ssl "${OPENSSL_LIBRARY_DIRS}"
     libssl.so.3 libssl.3.dylib)
+
+# Nor gumbo, until the first html.parse. Its structs differ between versions:
+# what is opened must be the one whose header this is.
+pkg_check_modules(GUMBO REQUIRED gumbo>=0.10)
+target_include_directories(asyncbox_deps SYSTEM INTERFACE ${GUMBO_INCLUDE_DIRS})
+asyncbox_soname(GUMBO gumbo "${GUMBO_LIBRARY_DIRS}"
+    libgumbo.so.1 libgumbo.1.dylib)
 
 list(APPEND ASYNCBOX_LINK_PUBLIC m)
