@@ -31,6 +31,7 @@ typedef struct next_op {
 typedef struct open_op {
     ab_fs_op base;
     int recursive;
+    int again; /* the second try */
     size_t budget;
     ab_tree *tree; /* until a watch has taken it over */
 } open_op;
@@ -329,6 +330,8 @@ static watch *make(lua_State *L, open_op *o)
 static int open_push(lua_State *L, ab_op *op)
 {
     open_op *o = (open_op *)op;
+    if (op->status == UV_EMFILE && !o->again)
+        return 0;
     if (op->status == UV_ENOSPC || op->status == UV_EMFILE ||
         op->status == UV_ENOSYS)
         return raise_failed(L, op->status, o->base.path);
@@ -363,6 +366,34 @@ static const ab_op_type open_type = {
     .drop = open_drop,
 };
 
+static int opened(lua_State *L, int status, lua_KContext recursive);
+
+/* On the stack: the path alone. */
+static int open_tree(lua_State *L, int recursive, int again)
+{
+    open_op *o = (open_op *)ab_fs_op_new(L, &open_type, lua_tostring(L, 1),
+                                         AB_GRANT_READ, run_open);
+    o->recursive = recursive;
+    o->again = again;
+    o->budget = budget_of(o->base.op.box, 0);
+    int err = ab_fs_start(&o->base.job);
+    if (err)
+        return ab_op_fail(L, &o->base.op, err, "path", o->base.path);
+    return ab_task_parkk(L, &o->base.op, recursive, opened);
+}
+
+/* Watches that nobody holds any more may be what a user has 128 of at most. */
+static int opened(lua_State *L, int status, lua_KContext recursive)
+{
+    (void)status;
+    int results = lua_gettop(L) - 1;
+    if (results > 0)
+        return results;
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    ab_task_check(L, what_next);
+    return open_tree(L, (int)recursive, 1);
+}
+
 int ab_fs_watch(lua_State *L)
 {
     static const char *const known[] = {"recursive", NULL};
@@ -371,10 +402,6 @@ int ab_fs_watch(lua_State *L)
     ab_options_check(L, 2, what_next, known);
     int recursive = ab_option_boolean(L, 2, "recursive", 0);
     ab_grants_check_path(L, AB_GRANT_READ, what_next, path);
-
-    open_op *o =
-        (open_op *)ab_fs_op_new(L, &open_type, path, AB_GRANT_READ, run_open);
-    o->recursive = recursive;
-    o->budget = budget_of(o->base.op.box, 0);
-    return ab_fs_op_start(L, &o->base);
+    lua_settop(L, 1);
+    return open_tree(L, recursive, 0);
 }
