@@ -270,8 +270,8 @@ describe("fs.watch", function()
       local watch <close> = fs.watch(dir) -- what was begun has been given up
       print(watch)]])
     if not got then return pending "this user may not set limits" end
-    assert.matches("^false\tENOSPC\ttrue\ntoo many folders are watched on this system %(the limit " ..
-      "is fs.inotify.max_user_watches%)\n<Watch", got)
+    assert.matches("^false\tENOSPC\ttrue\ntoo many folders are watched on this system " ..
+      "%(the limit is fs.inotify.max_user_watches%)\n<Watch", got)
   end)
 
   it("of a folder that cannot be watched for the limit tells later", function()
