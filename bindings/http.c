@@ -14,9 +14,9 @@ enum {
     MAX_BODY = 64 * 1024 * 1024,
     MAX_CONNECTIONS = 512, /* half of the usual limit of descriptors */
     REDIRECTS = 10,
+    COLLECT_FROM = 64, /* responses that are not read */
     METHOD_MAX = 15
 };
-static const int64_t total_ns = 300 * SECOND, connect_ns = 30 * SECOND;
 
 /* The functions that fetch. */
 #define VERBS(X)                                                               \
@@ -38,11 +38,11 @@ enum verb {
 static const ab_op_type types[] = {
 #define VERB(name, method)                                                     \
     {"http." #name,                                                            \
-     sizeof(ab_transfer),                                                      \
+     sizeof(ab_transfer_wait),                                                 \
      AB_OP_EXTERNAL,                                                           \
      ab_response_push,                                                         \
-     ab_transfer_cancel,                                                       \
-     ab_transfer_drop,                                                         \
+     ab_transfer_wait_cancel,                                                  \
+     ab_transfer_wait_drop,                                                    \
      NULL},
     VERBS(VERB)
 #undef VERB
@@ -58,9 +58,8 @@ static const char *const methods[] = {
 
 typedef struct session {
     ab_client *client; /* NULL: not yet opened, or gone */
-    int64_t total_ns, connect_ns;
-    size_t max_body;
-    int redirects;
+    ab_bounds bounds;
+    unsigned collect_from, collect_at; /* see collect_abandoned */
     int closed;
     int counted; /* in box->live_handles */
 } session;
@@ -72,10 +71,13 @@ static const ab_class session_class;
 static session *new_session(lua_State *L)
 {
     session *s = ab_object_new(L, &session_class, sizeof *s, SESSION_VALUES);
-    s->total_ns = total_ns;
-    s->connect_ns = connect_ns;
-    s->max_body = MAX_BODY;
-    s->redirects = REDIRECTS;
+    s->bounds = (ab_bounds){.total_ns = 300 * SECOND,
+                            .connect_ns = 30 * SECOND,
+                            .stall_ns = INT64_MAX,
+                            .max_body = SIZE_MAX,
+                            .max_whole = MAX_BODY,
+                            .redirects = REDIRECTS};
+    s->collect_from = s->collect_at = COLLECT_FROM;
     return s;
 }
 
@@ -126,35 +128,35 @@ static void read_seconds(lua_State *L, int table, const char *key, int64_t *ns)
 }
 
 static void read_timeout(lua_State *L, int opts, const char *what,
-                         int64_t *total, int64_t *connect)
+                         ab_bounds *bounds)
 {
-    static const char *const known[] = {"total", "connect", NULL};
+    static const char *const known[] = {"total", "connect", "stall", NULL};
     if (lua_getfield(L, opts, "timeout") == LUA_TTABLE) {
         int table = lua_gettop(L);
         ab_options_check(L, table, what, known);
-        read_seconds(L, table, "total", total);
-        read_seconds(L, table, "connect", connect);
+        read_seconds(L, table, "total", &bounds->total_ns);
+        read_seconds(L, table, "connect", &bounds->connect_ns);
+        read_seconds(L, table, "stall", &bounds->stall_ns);
     } else {
-        read_seconds(L, opts, "timeout", total);
+        read_seconds(L, opts, "timeout", &bounds->total_ns);
     }
     lua_pop(L, 1);
 }
 
 /* Options that sessions and single requests have in common. */
 static void read_bounds(lua_State *L, int opts, const char *what,
-                        int64_t *total, int64_t *connect, size_t *max_body,
-                        int *redirects)
+                        ab_bounds *bounds)
 {
-    read_timeout(L, opts, what, total, connect);
-    *max_body = (size_t)ab_option_integer(
-        L, opts, "max_body", (lua_Integer)*max_body, 0, LUA_MAXINTEGER);
-    int type = lua_getfield(L, opts, "redirects");
-    if (type == LUA_TBOOLEAN)
-        *redirects = lua_toboolean(L, -1) ? REDIRECTS : -1;
+    read_timeout(L, opts, what, bounds);
+    if (lua_getfield(L, opts, "max_body") != LUA_TNIL)
+        bounds->max_body = bounds->max_whole = (size_t)ab_option_integer(
+            L, opts, "max_body", 0, 0, LUA_MAXINTEGER);
+    if (lua_getfield(L, opts, "redirects") == LUA_TBOOLEAN)
+        bounds->redirects = lua_toboolean(L, -1) ? REDIRECTS : -1;
     else
-        *redirects =
-            (int)ab_option_integer(L, opts, "redirects", *redirects, 0, 1000);
-    lua_pop(L, 1);
+        bounds->redirects = (int)ab_option_integer(L, opts, "redirects",
+                                                   bounds->redirects, 0, 1000);
+    lua_pop(L, 2);
 }
 
 /* What is sent with it. What r points to stays on the stack. */
@@ -162,11 +164,11 @@ static void read_request(lua_State *L, int opts, const char *what, int self,
                          ab_request *r)
 {
     static const char *const known[] = {"headers",   "timeout", "max_body",
-                                        "redirects", "body",    NULL};
+                                        "redirects", "body",    "on_progress",
+                                        NULL};
     luaL_checktype(L, opts, LUA_TTABLE);
     ab_options_check(L, opts, what, known);
-    read_bounds(L, opts, what, &r->total_ns, &r->connect_ns, &r->max_body,
-                &r->redirects);
+    read_bounds(L, opts, what, &r->bounds);
     if (lua_getfield(L, opts, "body") == LUA_TSTRING)
         r->body = lua_tolstring(L, -1, &r->body_bytes);
     else if (!lua_isnil(L, -1))
@@ -284,34 +286,45 @@ static void need_client(lua_State *L, session *s, const char *what)
                                         "asyncbox/" ASYNCBOX_VERSION});
 }
 
+/* Responses that a script has dropped without reading them keep connections
+ * until they are collected, and Lua sees how little memory they are. */
+static void collect_abandoned(lua_State *L, session *s)
+{
+    if (ab_client_held(s->client) < s->collect_at)
+        return;
+    lua_gc(L, LUA_GCCOLLECT);
+    unsigned held = s->client ? ab_client_held(s->client) : 0;
+    s->collect_at = 2 * held > s->collect_from ? 2 * held : s->collect_from;
+}
+
 /* The session is at `self`; the other arguments from `arg` on. */
 static int fetch(lua_State *L, enum verb verb, session *s, int self, int arg)
 {
     const ab_op_type *type = &types[verb];
     char buf[METHOD_MAX + 1];
     ab_task_check(L, type->name);
-    ab_request r = {.method = methods[verb],
-                    .total_ns = s->total_ns,
-                    .connect_ns = s->connect_ns,
-                    .max_body = s->max_body,
-                    .redirects = s->redirects};
+    ab_request r = {.method = methods[verb], .bounds = s->bounds};
     if (!r.method)
         r.method = check_method(L, arg++, buf);
     lua_settop(L, arg + 1); /* the URL and the options, given or not */
     r.url = get_url(L, self, arg, type->name);
     if (!lua_isnil(L, arg + 1))
         read_request(L, arg + 1, type->name, self, &r);
+    int has_progress = ab_response_has_progress(L, arg + 1, type->name);
     check_grant(L, type->name, r.url);
     need_client(L, s, type->name);
-    ab_transfer *t = (ab_transfer *)ab_op_new(L, type);
+    collect_abandoned(L, s);
+    ab_transfer_wait *w = (ab_transfer_wait *)ab_op_new(L, type);
     if (!s->client) { /* closed by a finalizer that ran meanwhile */
-        ab_op_free(&t->op);
+        ab_op_free(&w->op);
         return raise_closed(L, type->name);
     }
-    int err = ab_transfer_start(t, s->client, &r);
+    int err = ab_transfer_start(w, s->client, &r);
     if (err)
-        return ab_op_fail(L, &t->op, err, "url", r.url);
-    return ab_task_park(L, &t->op);
+        return ab_op_fail(L, &w->op, err, "url", r.url);
+    if (has_progress)
+        return ab_task_parkk(L, &w->op, arg + 1, ab_response_add_progress);
+    return ab_task_park(L, &w->op);
 }
 
 /* Two Lua functions a verb: http.get, with the default session as its upvalue,
@@ -354,13 +367,17 @@ static void read_session(lua_State *L, session *s, int self, const char *what)
         "max_per_host", "user_agent", NULL};
     const int opts = 1;
     ab_options_check(L, opts, what, known);
-    read_bounds(L, opts, what, &s->total_ns, &s->connect_ns, &s->max_body,
-                &s->redirects);
+    read_bounds(L, opts, what, &s->bounds);
     ab_client_config config = {
         (long)ab_option_integer(L, opts, "max_connections", MAX_CONNECTIONS, 1,
                                 100000),
         (long)ab_option_integer(L, opts, "max_per_host", 0, 0, 100000),
         read_string(L, opts, what, "user_agent", "asyncbox/" ASYNCBOX_VERSION)};
+    if (config.max_connections < COLLECT_FROM)
+        s->collect_from = (unsigned)config.max_connections;
+    if (config.max_per_host && config.max_per_host < (long)s->collect_from)
+        s->collect_from = (unsigned)config.max_per_host;
+    s->collect_at = s->collect_from;
     const char *base = read_string(L, opts, what, "base_url", NULL);
     if (base) {
         check_url(L, what, base, strlen(base));

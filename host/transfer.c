@@ -8,113 +8,6 @@
 #include <string.h>
 #include <strings.h>
 
-/* ---- bytes that come in ---- */
-
-/* 0 or UV_ENOMEM.  The first piece gets just the room that it needs: most
- * bodies are one piece. */
-static int add_bytes(ab_box *box, ab_bytes *bytes, const char *data, size_t n)
-{
-    if (n > bytes->capacity - bytes->length) {
-        size_t capacity = bytes->length + n;
-        if (capacity < 2 * bytes->capacity)
-            capacity = 2 * bytes->capacity;
-        char *grown =
-            ab_box_realloc(box, bytes->data, bytes->capacity, capacity);
-        if (!grown)
-            return UV_ENOMEM;
-        bytes->data = grown;
-        bytes->capacity = capacity;
-    }
-    memcpy(bytes->data + bytes->length, data, n);
-    bytes->length += n;
-    return 0;
-}
-
-static void free_bytes(ab_box *box, ab_bytes *bytes)
-{
-    if (bytes->data)
-        ab_box_free(box, bytes->data, bytes->capacity);
-    memset(bytes, 0, sizeof *bytes);
-}
-
-/* The 200 of "HTTP/1.1 200 OK"; 0 when it is not there. */
-static int parse_status(const char *line, size_t n)
-{
-    const char *space = memchr(line, ' ', n);
-    if (!space || line + n - space < 4)
-        return 0;
-    int status = 0;
-    for (int i = 1; i <= 3; i++) {
-        if (space[i] < '0' || space[i] > '9')
-            return 0;
-        status = status * 10 + (space[i] - '0');
-    }
-    return status;
-}
-
-static int is_redirect(int status)
-{
-    return status == 301 || status == 302 || status == 303 || status == 307 ||
-           status == 308;
-}
-
-static size_t refuse(ab_transfer *t, int code, const char *limit)
-{
-    t->failure = code;
-    t->limit = limit;
-    return 0; /* never what curl expects: it ends the transfer */
-}
-
-size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg)
-{
-    (void)one;
-    ab_transfer *t = ((ab_easy *)arg)->transfer;
-    if (t->in_body)
-        return n; /* trailers */
-    if (n > 5 && memcmp(data, "HTTP/", 5) == 0) {
-        t->headers.length = 0; /* before it: 100 Continue and the like */
-        t->status = parse_status(data, n);
-        t->redirect = 0;
-    } else if (t->redirects >= 0 && is_redirect(t->status) && n > 9 &&
-               strncasecmp(data, "location:", 9) == 0) {
-        t->redirect = 1;
-    }
-    if (t->feed && n <= 2)
-        ab_feed_answered(t);
-    if (t->client->share && n > 11 && strncasecmp(data, "set-cookie:", 11) == 0)
-        t->client->cookies_seen++;
-    if (n > AB_TRANSFER_HEADER_MAX - t->headers.length)
-        return refuse(t, ASYNCBOX_ELIMIT, "max_headers");
-    if (!t->headers.data) {
-        /* Room for common headers at once: they come line by line. */
-        t->headers.data = ab_box_alloc(t->op.box, 512);
-        if (!t->headers.data)
-            return refuse(t, UV_ENOMEM, NULL);
-        t->headers.capacity = 512;
-    }
-    if (add_bytes(t->op.box, &t->headers, data, n) < 0)
-        return refuse(t, UV_ENOMEM, NULL);
-    return n;
-}
-
-size_t ab_transfer_on_body(char *data, size_t one, size_t n, void *arg)
-{
-    (void)one;
-    ab_transfer *t = ((ab_easy *)arg)->transfer;
-    t->in_body = 1;
-    if (n > t->max_body - t->body.length)
-        return refuse(t, ASYNCBOX_ELIMIT, "max_body");
-    if (t->redirect) {
-        if (n > t->max_body - t->skipped)
-            return refuse(t, ASYNCBOX_ELIMIT, "max_body");
-        t->skipped += n;
-        return n;
-    }
-    if (add_bytes(t->op.box, &t->body, data, n) < 0)
-        return refuse(t, UV_ENOMEM, NULL);
-    return n;
-}
-
 /* ---- what is asked ---- */
 
 static long to_ms(int64_t ns)
@@ -131,13 +24,15 @@ static int set_timeouts(ab_transfer *t)
 {
     ab_easy *easy = t->easy;
     const ab_curl *curl = t->client->curl;
-    int64_t total_ns = t->total_ns;
+    int64_t total_ns = t->bounds.total_ns;
     if (total_ns != INT64_MAX)
         total_ns -= ab_loop_real_now() - t->started_ns;
     if (total_ns <= 0)
         return UV_ETIMEDOUT;
     long total = to_ms(total_ns);
-    long connect = t->connect_ns == INT64_MAX ? INT_MAX : to_ms(t->connect_ns);
+    long connect = t->bounds.connect_ns == INT64_MAX
+                       ? INT_MAX
+                       : to_ms(t->bounds.connect_ns);
     if (total != easy->total_ms)
         curl->easy_setopt(easy->curl, CURLOPT_TIMEOUT_MS, total);
     if (connect != easy->connect_ms)
@@ -219,20 +114,12 @@ static int go(ab_transfer *t, const char *url)
     return 0;
 }
 
-int ab_transfer_start(ab_transfer *t, ab_client *client, const ab_request *r)
+static int ask(ab_transfer *t, const ab_request *r)
 {
-    ab_box *box = t->op.box;
-    t->client = client;
-    ab_list_append(&client->transfers, &t->link);
-    t->started_ns = ab_loop_real_now();
-    t->total_ns = r->total_ns;
-    t->connect_ns = r->connect_ns;
-    t->max_body = r->max_body;
-    t->redirects = r->redirects;
-    if (r->feed)
-        ab_feed_attach(t, r->feed);
-    strncpy(t->method, r->method, sizeof t->method - 1);
-    if (r->body && add_bytes(box, &t->upload, r->body, r->body_bytes + 1) < 0)
+    ab_box *box = t->box;
+    ab_client *client = t->client;
+    if (r->body &&
+        ab_bytes_add(box, &t->upload, r->body, r->body_bytes + 1) < 0)
         return UV_ENOMEM; /* with its NUL: an empty body is a body */
     if (r->body)
         t->upload.length--;
@@ -255,6 +142,32 @@ int ab_transfer_start(ab_transfer *t, ab_client *client, const ab_request *r)
             return UV_ENOMEM;
     }
     return go(t, r->url);
+}
+
+int ab_transfer_start(ab_transfer_wait *w, ab_client *client,
+                      const ab_request *r)
+{
+    ab_box *box = w->op.box;
+    ab_transfer *t = ab_box_alloc(box, sizeof *t);
+    if (!t)
+        return UV_ENOMEM;
+    memset(t, 0, sizeof *t);
+    t->box = box;
+    t->refs = 1;
+    t->client = client;
+    ab_list_append(&client->transfers, &t->link);
+    t->started_ns = ab_loop_real_now();
+    t->bounds = r->bounds;
+    strncpy(t->method, r->method, sizeof t->method - 1);
+    if (r->feed)
+        ab_feed_attach(t, r->feed);
+    w->transfer = t;
+    int err = ask(t, r);
+    if (err)
+        return err;
+    t->waiter = &w->op;
+    ab_transfer_watch_stall(t);
+    return 0;
 }
 
 /* ---- redirects ---- */
@@ -282,7 +195,7 @@ static int becomes_get(const ab_transfer *t)
 
 static int strip_lines(ab_transfer *t, int flags)
 {
-    ab_box *box = t->op.box;
+    ab_box *box = t->box;
     const ab_lines *from = t->lines ? t->lines : t->client->lines;
     if (!flags || !from)
         return 0;
@@ -299,11 +212,11 @@ static int strip_lines(ab_transfer *t, int flags)
 /* Goes where the response points to. 0, or a code. */
 static int follow_to(ab_transfer *t, const char *url)
 {
-    ab_box *box = t->op.box;
+    ab_box *box = t->box;
     ab_easy *easy = t->easy;
     char host[AB_TRANSFER_HOST_MAX];
     int port, is_tls;
-    if (t->redirects == 0) {
+    if (t->bounds.redirects == 0) {
         t->limit = "redirects";
         return ASYNCBOX_ELIMIT;
     }
@@ -322,7 +235,7 @@ static int follow_to(ab_transfer *t, const char *url)
     if (becomes_get(t)) {
         strcpy(t->method, "GET");
         ab_feed_detach(t);
-        free_bytes(box, &t->upload);
+        ab_bytes_free(box, &t->upload);
         flags |= AB_LINES_NO_CONTENT;
     }
     if (t->feed) {
@@ -331,12 +244,15 @@ static int follow_to(ab_transfer *t, const char *url)
         return ASYNCBOX_EHTTP;
     }
     err = strip_lines(t, flags);
+    if (!err)
+        err = ab_transfer_keep_hop(t);
     if (err)
         return err;
-    t->redirects--;
+    t->bounds.redirects--;
     t->status = 0;
     t->in_body = t->redirect = 0;
-    t->headers.length = t->body.length = 0;
+    t->headers.length = t->header_bytes = t->header_count = 0;
+    t->received = 0;
     return go(t, url);
 }
 
@@ -354,115 +270,138 @@ static int follow(ab_transfer *t, const char *url)
 
 /* ---- the end ---- */
 
-static int is_tls_failure(CURLcode code)
+int ab_transfer_keep_url(ab_transfer *t)
 {
-    switch ((int)code) {
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_USE_SSL_FAILED:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_SHUTDOWN_FAILED:
-    case CURLE_SSL_CRL_BADFILE:
-    case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
-    case CURLE_SSL_INVALIDCERTSTATUS:
-    case CURLE_SSL_ENGINE_NOTFOUND:
-    case CURLE_SSL_ENGINE_SETFAILED:
-    case CURLE_SSL_ENGINE_INITFAILED:
-        return 1;
-    }
-    return 0;
+    ab_bytes_free(t->box, &t->url);
+    const char *url = ab_transfer_url(t);
+    return ab_bytes_add(t->box, &t->url, url, strlen(url) + 1);
 }
 
-/* The code for what curl reports. */
-static int translate(const ab_transfer *t, CURLcode code)
+void ab_transfer_let_go(ab_transfer *t)
 {
-    long os_errno = 0;
-    switch ((int)code) {
-    case CURLE_OPERATION_TIMEDOUT:
-        return UV_ETIMEDOUT;
-    case CURLE_COULDNT_RESOLVE_HOST:
-        return UV_EAI_NONAME;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-        return ASYNCBOX_EURL;
-    case CURLE_OUT_OF_MEMORY:
-        return UV_ENOMEM;
-    case CURLE_COULDNT_CONNECT:
-    case CURLE_RECV_ERROR:
-    case CURLE_SEND_ERROR:
-        t->client->curl->easy_getinfo(t->easy->curl, CURLINFO_OS_ERRNO,
-                                      &os_errno);
-        if (os_errno > 0)
-            return uv_translate_sys_error((int)os_errno);
-        return ASYNCBOX_EHTTP;
-    }
-    return is_tls_failure(code) ? ASYNCBOX_ETLS : ASYNCBOX_EHTTP;
-}
-
-void ab_transfer_done(ab_transfer *t, CURLcode code)
-{
-    int status = 0;
-    if (code != CURLE_OK) {
-        status = t->failure ? t->failure : translate(t, code);
-    } else if (t->redirect) {
-        char *url = NULL;
-        t->client->curl->easy_getinfo(t->easy->curl, CURLINFO_REDIRECT_URL,
-                                      &url);
-        status = url ? follow(t, url) : 0;
-        if (t->running)
-            return;
-    }
-    t->ended_ns = ab_loop_real_now();
-    ab_feed_detach(t);
-    ab_op_finish(&t->op, status);
-}
-
-void ab_transfer_cancel(ab_op *op)
-{
-    ab_transfer *t = (ab_transfer *)op;
-    if (t->running)
-        t->client->curl->multi_remove_handle(t->client->multi, t->easy->curl);
-    t->running = 0;
-    ab_feed_detach(t);
-    ab_op_finish(op, UV_ECANCELED);
-}
-
-void ab_transfer_drop(ab_op *op)
-{
-    ab_transfer *t = (ab_transfer *)op;
     ab_list_remove(&t->link);
     if (t->easy)
         ab_easy_give(t->easy);
     t->easy = NULL;
-    ab_feed_detach(t);
-    ab_lines_free(op->box, t->lines);
+    t->client = NULL;
+    ab_lines_free(t->box, t->lines);
     t->lines = NULL;
-    ab_settings_free(op->box, t->settings);
+    ab_settings_free(t->box, t->settings);
     t->settings = NULL;
-    free_bytes(op->box, &t->headers);
-    free_bytes(op->box, &t->body);
-    free_bytes(op->box, &t->upload);
+    ab_bytes_free(t->box, &t->upload);
 }
 
-const char *ab_transfer_url(const ab_transfer *t)
+/* No more will come.  What curl said about a failure is kept, with its
+ * handle. */
+static void end(ab_transfer *t, int failure)
+{
+    ab_client *client = t->client;
+    if (t->running)
+        client->curl->multi_remove_handle(client->multi, t->easy->curl);
+    t->running = 0;
+    ab_feed_detach(t);
+    t->done = 1;
+    t->failure = failure;
+    t->ended_ns = ab_loop_real_now();
+    if (t->held) {
+        t->held = 0;
+        t->box->live_handles--;
+        client->held--;
+    }
+    ab_transfer_tell(t);
+    if (!failure)
+        ab_transfer_let_go(t);
+}
+
+/* What a redirect leads to: 0 when there is a new transfer or it leads to
+ * nowhere, or a code. */
+static int redirect(ab_transfer *t)
 {
     char *url = NULL;
-    if (t->easy)
-        t->client->curl->easy_getinfo(t->easy->curl, CURLINFO_EFFECTIVE_URL,
-                                      &url);
-    return url ? url : "";
+    t->client->curl->easy_getinfo(t->easy->curl, CURLINFO_REDIRECT_URL, &url);
+    if (url)
+        return follow(t, url);
+    t->redirect = 0;
+    return ab_transfer_head_ends(t);
 }
 
-const char *ab_transfer_trouble(const ab_transfer *t)
+void ab_transfer_done(ab_transfer *t, CURLcode code)
 {
-    return t->easy ? t->easy->error : "";
+    int failure = 0;
+    if (code != CURLE_OK) {
+        failure = t->failure ? t->failure : ab_transfer_translate(t, code);
+        if (failure == ASYNCBOX_ELIMIT && !t->limit)
+            t->limit = t->in_body ? "max_body" : "max_headers";
+    } else if (t->redirect) {
+        failure = redirect(t);
+        if (t->running)
+            return;
+    } else if (!t->headed) {
+        failure = ab_transfer_head_ends(t);
+    }
+    end(t, failure);
 }
 
-const char *ab_transfer_denied(const ab_transfer *t, int *port)
+void ab_transfer_abort(ab_transfer *t, int code, const char *limit)
 {
-    *port = t->easy ? t->easy->denied_port : 0;
-    return t->easy ? t->easy->denied : "";
+    t->limit = limit;
+    end(t, code);
+}
+
+/* ---- life ---- */
+
+void ab_transfer_close(ab_transfer *t)
+{
+    if (!t->done)
+        end(t, ASYNCBOX_ECLOSED);
+    if (t->client)
+        ab_transfer_let_go(t);
+    ab_bytes_free(t->box, &t->body);
+    t->body_at = 0;
+}
+
+void ab_transfer_unref(ab_transfer *t)
+{
+    if (--t->refs > 0)
+        return;
+    ab_transfer_close(t);
+    ab_transfer_free_hops(t);
+    ab_bytes_free(t->box, &t->headers);
+    ab_bytes_free(t->box, &t->url);
+    ab_box_free(t->box, t, sizeof *t);
+}
+
+ab_transfer *ab_transfer_hold(ab_transfer_wait *w)
+{
+    ab_transfer *t = w->transfer;
+    w->transfer = NULL;
+    t->waiter = NULL;
+    if (!t->done) {
+        t->held = 1;
+        t->box->live_handles++;
+        t->client->held++;
+    }
+    return t;
+}
+
+unsigned ab_client_held(const ab_client *client) { return client->held; }
+
+/* ---- who waits for it ---- */
+
+void ab_transfer_wait_cancel(ab_op *op)
+{
+    ab_transfer *t = ((ab_transfer_wait *)op)->transfer;
+    t->waiter = NULL;
+    t->limit = "cancelled";
+    ab_transfer_close(t);
+    ab_op_finish(op, UV_ECANCELED);
+}
+
+void ab_transfer_wait_drop(ab_op *op)
+{
+    ab_transfer *t = ((ab_transfer_wait *)op)->transfer;
+    if (!t)
+        return;
+    ab_transfer_waited((ab_transfer_wait *)op);
+    ab_transfer_unref(t);
 }

@@ -1,9 +1,18 @@
 /* transfer.h - HTTP transfers: libcurl's multi interface on a box's loop.
  *
  * A client is a set of connections with the options that its transfers share
- * (what scripts know as a session); a transfer is an op.  libcurl is opened by
- * the first client of the process and never linked.  No function here raises,
- * and nothing here but the binding's own push touches a lua_State. */
+ * (what scripts know as a session).  A transfer goes from the request to the
+ * last byte of the body; ops wait for its head and for pieces of its body, one
+ * at a time.  libcurl is opened by the first client of the process and never
+ * linked.  No function here raises or touches a lua_State.
+ *
+ *   transfer.c         what is asked, redirects, the end
+ *   transfer_head.c    status line and headers as they come in
+ *   transfer_body.c    the body: its buffer, its bounds, who waits for it
+ *   transfer_fault.c   what went wrong
+ *   transfer_client.c  the connections, curl's timer
+ *   transfer_socket.c  its sockets
+ *   transfer_lines.c   header lines, URLs */
 #ifndef AB_TRANSFER_H
 #define AB_TRANSFER_H
 
@@ -20,7 +29,12 @@ typedef struct ab_settings ab_settings;
 
 /* Bounds that no option changes. */
 enum {
-    AB_TRANSFER_HEADER_MAX = 64 * 1024, /* bytes of one response's headers */
+    AB_TRANSFER_HEADER_MAX = 64 * 1024, /* bytes of headers, with those of
+                                           "100 Continue" and trailers */
+    AB_TRANSFER_HEADER_COUNT = 1000,    /* and how many */
+    AB_TRANSFER_BUFFER = 256 * 1024,    /* unread bytes of a body: curl is
+                                           paused when there are more */
+    AB_TRANSFER_SKIP = 1024 * 1024,     /* bytes of a redirect's body */
     AB_TRANSFER_HOST_MAX = 256          /* with the final NUL */
 };
 
@@ -66,6 +80,15 @@ size_t ab_client_cookies(ab_client *client, char *out, size_t room);
  * UV_ENOMEM; one that cannot be read is left out. */
 int ab_client_cookie(ab_client *client, const char *line);
 
+typedef struct ab_bounds {
+    int64_t total_ns;   /* for the whole transfer; INT64_MAX: for ever */
+    int64_t connect_ns; /* until there is a connection */
+    int64_t stall_ns; /* that a wait may last without a byte coming or going */
+    size_t max_body;  /* bytes after decompression, all together */
+    size_t max_whole; /* the same, of what is held at one time */
+    int redirects;    /* how many to follow; -1: a redirect is a response */
+} ab_bounds;
+
 /* What to ask for.  Everything is copied by ab_transfer_start. */
 typedef struct ab_request {
     const char *method; /* "GET" */
@@ -79,10 +102,7 @@ typedef struct ab_request {
         *feed; /* instead of body, or NULL: taken over, see transfer_feed.h */
     const ab_setting *settings;
     unsigned setting_count;
-    int64_t total_ns;   /* for the whole transfer; INT64_MAX: for ever */
-    int64_t connect_ns; /* until there is a connection */
-    size_t max_body;    /* bytes after decompression */
-    int redirects;      /* how many to follow; -1: a redirect is a response */
+    ab_bounds bounds;
 } ab_request;
 
 typedef struct ab_bytes {
@@ -90,50 +110,136 @@ typedef struct ab_bytes {
     size_t length, capacity;
 } ab_bytes;
 
-typedef struct ab_transfer {
-    ab_op op; /* first: a transfer is an op */
+/* A response on the way to the last one. */
+typedef struct ab_hop {
+    struct ab_hop *next;
+    int status;
+    size_t url_bytes, header_bytes;
+    char text[]; /* the URL, the raw headers */
+} ab_hop;
 
-    /* the response; valid once finished with status 0 */
+typedef struct ab_transfer {
+    ab_box *box;
+
+    /* the response; valid once `headed` */
     int status;       /* 200 */
     ab_bytes headers; /* raw, from the status line on */
-    ab_bytes body;    /* decompressed */
-    int64_t started_ns, ended_ns;
+    ab_bytes url;     /* with a NUL: where it came from */
+    ab_hop *hops;     /* the first; NULL: it came at once */
+    int64_t started_ns, headed_ns, ended_ns;
+    uint64_t received; /* bytes of the body so far */
 
-    /* the failure */
-    const char *limit; /* with ASYNCBOX_ELIMIT: which */
+    /* how it stands */
+    unsigned char headed; /* status and headers of the response are there */
+    unsigned char done;   /* no more will come */
+    int failure;          /* once done: 0 or a code */
+    const char *limit;    /* with ASYNCBOX_ELIMIT and UV_ETIMEDOUT: which;
+                             with ASYNCBOX_ECLOSED "cancelled", or NULL: the
+                             client was closed */
 
-    /* transfer.c's own */
-    ab_client *client; /* NULL: not started, or the client is gone */
-    ab_easy *easy;     /* its curl handle, until the op is dropped */
-    ab_link link;      /* in client->transfers */
+    /* the files of the transfer unit only */
+    int refs;
+    ab_client *client;  /* NULL: it has let go of it */
+    ab_easy *easy;      /* its curl handle; kept while its words are needed */
+    ab_link link;       /* in client->transfers, while there is an easy */
+    ab_op *waiter;      /* until it is pushed or gone */
+    size_t want;        /* unread bytes that it waits for */
+    uint64_t active_ms; /* the wait began, a byte came or went: for stall_ns */
+    uint64_t sent;      /* bytes of the request then */
     struct ab_lines *lines;
     ab_bytes upload;
     ab_feed *feed;         /* instead of upload, or NULL */
     ab_settings *settings; /* or NULL */
-    int64_t total_ns, connect_ns;
-    size_t max_body;
-    size_t skipped; /* body bytes of redirects */
-    int redirects;
-    int failure; /* found in a callback: comes before curl's own code */
+    ab_bytes body;
+    size_t body_at; /* before it: taken */
+    ab_hop *last_hop;
+    ab_bounds bounds;                  /* redirects: those that are left */
+    size_t header_bytes, header_count; /* of all there were */
     char method[16];
-    unsigned char running;  /* added to the multi handle */
-    unsigned char redirect; /* this response is one that will be followed */
-    unsigned char in_body;  /* headers from here on are trailers */
+    unsigned char running;     /* added to the multi handle */
+    unsigned char redirect;    /* this response is one that will be followed */
+    unsigned char in_body;     /* headers from here on are trailers */
+    unsigned char paused;      /* curl does not receive */
+    unsigned char resuming;    /* and is being told to go on */
+    unsigned char send_paused; /* nor send */
+    unsigned char held; /* counted: the script has it, and it is not done */
 } ab_transfer;
 
-/* Step 4: `t` is fresh from ab_op_new.  0, UV_ENOMEM, or ASYNCBOX_EDENIED (the
- * proxy). */
-int ab_transfer_start(ab_transfer *t, ab_client *client,
+/* The op of whatever waits for a transfer; it has a reference. */
+typedef struct ab_transfer_wait {
+    ab_op op;
+    ab_transfer *transfer; /* NULL: not started */
+} ab_transfer_wait;
+
+/* Its hooks.  Whose wait is cancelled wants none of it any more: the transfer
+ * is closed. */
+void ab_transfer_wait_cancel(ab_op *op);
+void ab_transfer_wait_drop(ab_op *op);
+
+/* Step 4: `w` is fresh from ab_op_new and is finished, with status 0 or a code,
+ * when the head is there.  0, UV_ENOMEM, or ASYNCBOX_EDENIED (the proxy). */
+int ab_transfer_start(ab_transfer_wait *w, ab_client *client,
                       const ab_request *request);
 
-/* The hooks of every op type whose op is an ab_transfer. */
-void ab_transfer_cancel(ab_op *op);
-void ab_transfer_drop(ab_op *op);
+/* ---- the body ---- */
 
-/* For push: where it ended after redirects ("" when that is not known any
- * more), and curl's own words about a failure ("" when it had none).  Valid
- * until the op is dropped. */
+/* What is there and not yet taken. */
+static inline size_t ab_transfer_unread(const ab_transfer *t)
+{
+    return t->body.length - t->body_at;
+}
+
+/* Those bytes, valid until the next call or turn. */
+static inline const char *ab_transfer_data(const ab_transfer *t)
+{
+    return t->body.data ? t->body.data + t->body_at : "";
+}
+
+/* Takes n of them. */
+void ab_transfer_take(ab_transfer *t, size_t n);
+
+/* Need nobody wait for `want` bytes, as they are there or never come? */
+static inline int ab_transfer_ready(const ab_transfer *t, size_t want)
+{
+    return t->done || ab_transfer_unread(t) >= want;
+}
+
+/* Does a task wait already, or is about to go on? */
+static inline int ab_transfer_busy(const ab_transfer *t)
+{
+    return t->waiter != NULL;
+}
+
+/* Step 4: makes `w` who waits until ab_transfer_ready.  It is finished with
+ * status 0 whatever comes of it.  There is none yet. */
+void ab_transfer_await(ab_transfer *t, ab_transfer_wait *w, size_t want);
+
+/* The first thing in a push hook: others may wait from now on. */
+void ab_transfer_waited(ab_transfer_wait *w);
+
+/* How long the body will be as far as that is known: bytes, or -1. */
+int64_t ab_transfer_length(const ab_transfer *t);
+
+/* ---- life ---- */
+
+/* The script holds the response now: counted as a handle of the box until it is
+ * done.  `w` hands its reference over. */
+ab_transfer *ab_transfer_hold(ab_transfer_wait *w);
+/* Lets go of it; closed with the last reference. */
+void ab_transfer_unref(ab_transfer *t);
+/* At once: the connection is closed unless all has come, what is unread is
+ * dropped, who waits is told; failure is ASYNCBOX_ECLOSED then. */
+void ab_transfer_close(ab_transfer *t);
+
+/* How many responses scripts hold that are not done: each has a connection. */
+unsigned ab_client_held(const ab_client *client);
+
+/* ---- for errors ---- */
+
+/* Where it came from, or went to last; "" when that is not known. */
 const char *ab_transfer_url(const ab_transfer *t);
+/* Curl's own words about a failure, "" when it had none.  Valid until the
+ * reference is given up. */
 const char *ab_transfer_trouble(const ab_transfer *t);
 
 /* With ASYNCBOX_EDENIED, also of ab_transfer_start: the host or address that is

@@ -36,6 +36,7 @@ static int set_fixed_options(ab_easy *easy)
     bad |= curl->easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     bad |= curl->easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     bad |= curl->easy_setopt(c, CURLOPT_PROXY, ""); /* also no environment */
+    bad |= curl->easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     bad |= curl->easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
     bad |= curl->easy_setopt(c, CURLOPT_ACCEPT_ENCODING, "");
     bad |= curl->easy_setopt(c, CURLOPT_USERAGENT, client->user_agent);
@@ -119,11 +120,11 @@ void ab_easy_give(ab_easy *easy)
 
 /* ---- the multi handle ---- */
 
-int ab_client_drain(ab_client *client)
+void ab_client_drain(ab_client *client)
 {
     const ab_curl *curl = client->curl;
     CURLMsg *message;
-    int left, done = 0;
+    int left;
     while ((message = curl->multi_info_read(client->multi, &left))) {
         if (message->msg != CURLMSG_DONE)
             continue;
@@ -134,13 +135,12 @@ int ab_client_drain(ab_client *client)
         curl->multi_remove_handle(client->multi, easy->curl);
         easy->transfer->running = 0;
         ab_transfer_done(easy->transfer, code);
-        done++;
+        client->woken = 1;
     }
     if (client->nudge)
         ab_feed_nudge(client);
     if (client->cookies_seen)
         ab_cookies_shrink(client);
-    return done;
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -151,8 +151,10 @@ static void on_timer(uv_timer_t *timer)
                                       &running);
     /* A transfer may well end here.  libuv runs timers that are due before it
      * asks the kernel, where it would wait although a task can go on now. */
-    if (ab_client_drain(client))
+    ab_client_drain(client);
+    if (client->woken)
         uv_stop(timer->loop);
+    client->woken = 0;
 }
 
 static int on_set_timer(CURLM *multi, long ms, void *arg)
@@ -225,30 +227,17 @@ static void on_box_close(ab_closer *closer)
     ab_client_free((ab_client *)(void *)closer);
 }
 
-/* Transfers that ended but whose tasks have not taken the result yet keep
- * what they have received. */
+/* Whoever waits is told; what has been received and not taken stays. */
 static void let_go_of_transfers(ab_client *client)
 {
     ab_link *link;
     while ((link = ab_list_first(&client->transfers))) {
         ab_transfer *t = ab_container(link, ab_transfer, link);
-        ab_easy *easy = t->easy;
-        int was_running = t->running;
-        ab_list_remove(&t->link);
-        if (was_running)
-            client->curl->multi_remove_handle(client->multi, easy->curl);
-        t->running = 0;
-        t->easy = NULL;
-        t->client = NULL;
-        ab_feed_detach(t);
-        if (easy)
-            ab_easy_give(easy);
-        ab_lines_free(client->box, t->lines);
-        t->lines = NULL;
-        ab_settings_free(client->box, t->settings);
-        t->settings = NULL;
-        if (was_running)
-            ab_op_finish(&t->op, ASYNCBOX_ECLOSED);
+        t->refs++; /* who waits may have the last other one */
+        if (!t->done)
+            ab_transfer_abort(t, ASYNCBOX_ECLOSED, NULL);
+        ab_transfer_let_go(t);
+        ab_transfer_unref(t);
     }
 }
 
@@ -269,6 +258,7 @@ void ab_client_free(ab_client *client)
         client->curl->multi_cleanup(client->multi);
     ab_sock_sweep(client);
     uv_close((uv_handle_t *)&client->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&client->stall_timer, on_timer_closed);
 }
 
 int ab_client_settings(ab_client *client, const ab_setting *list,
@@ -296,8 +286,9 @@ int ab_client_new(ab_box *box, const ab_client_config *config, ab_client **slot)
     ab_list_init(&client->idle);
     ab_list_append(&box->closers, &client->closer.link);
     uv_timer_init(&box->loop.uv, &client->timer);
-    client->timer.data = client;
-    client->handles = 1;
+    uv_timer_init(&box->loop.uv, &client->stall_timer);
+    client->timer.data = client->stall_timer.data = client;
+    client->handles = 2;
     size_t bytes = strlen(config->user_agent) + 1;
     client->user_agent = ab_box_alloc(box, bytes);
     if (client->user_agent)

@@ -48,8 +48,10 @@ struct ab_client {
     ab_client **slot;
     CURLM *multi;
     uv_timer_t timer;
-    ab_link transfers; /* not yet dropped */
-    ab_link idle;      /* curl handles to be used again */
+    uv_timer_t stall_timer; /* runs while a transfer with stall_ns is waited
+                               for: transfer_stall.c */
+    ab_link transfers;      /* not yet dropped */
+    ab_link idle;           /* curl handles to be used again */
     unsigned idle_count;
     ab_sock **socks; /* by descriptor */
     size_t socks_size;
@@ -59,6 +61,8 @@ struct ab_client {
     CURLSH *share;         /* with the cookies, or NULL */
     int cookies_seen;      /* how many came since they were counted */
     char *user_agent;
+    unsigned held; /* transfers that scripts hold and that are not done */
+    int woken;     /* a task can go on */
     int closing;
     int nudge; /* see ab_feed_nudge */
 };
@@ -79,8 +83,8 @@ void ab_sock_sweep(ab_client *client);
 
 /* The client's memory goes with the last handle of libuv's. */
 void ab_client_release(ab_client *client);
-/* Finishes what curl has done; gives how many there were. */
-int ab_client_drain(ab_client *client);
+/* After each call into curl: finishes what it has done. */
+void ab_client_drain(ab_client *client);
 
 /* transfer_option.c: settings.  A copy in one block; NULL: no memory. */
 ab_settings *ab_settings_new(ab_box *box, const ab_setting *list,
@@ -119,9 +123,37 @@ void ab_feed_detach(ab_transfer *t);
 void ab_feed_answered(ab_transfer *t);
 void ab_feed_nudge(ab_client *client);
 
-/* transfer.c: curl's callbacks (arg: the ab_easy), and the DONE message. */
-size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg);
-size_t ab_transfer_on_body(char *data, size_t one, size_t n, void *arg);
+/* transfer.c: the DONE message; an end that curl did not find. */
 void ab_transfer_done(ab_transfer *t, CURLcode code);
+void ab_transfer_abort(ab_transfer *t, int code, const char *limit);
+/* Gives up what belongs to the client. */
+void ab_transfer_let_go(ab_transfer *t);
+/* Keeps where it came from.  0 or UV_ENOMEM. */
+int ab_transfer_keep_url(ab_transfer *t);
+
+/* transfer_head.c: curl's callback (arg: the ab_easy). */
+size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg);
+/* The head is whole, and the last one.  0 or UV_ENOMEM. */
+int ab_transfer_head_ends(ab_transfer *t);
+/* For callbacks: gives what makes curl end the transfer. */
+size_t ab_transfer_refuse(ab_transfer *t, int code, const char *limit);
+/* Remembers a response that leads to another one.  0 or UV_ENOMEM. */
+int ab_transfer_keep_hop(ab_transfer *t);
+void ab_transfer_free_hops(ab_transfer *t);
+
+/* transfer_body.c */
+size_t ab_transfer_on_body(char *data, size_t one, size_t n, void *arg);
+int ab_bytes_add(ab_box *box, ab_bytes *bytes, const char *data, size_t n);
+void ab_bytes_free(ab_box *box, ab_bytes *bytes);
+/* Finishes the wait if it is over. */
+void ab_transfer_tell(ab_transfer *t);
+/* Both directions, as they shall be; curl knows only both at once. */
+void ab_transfer_pause(ab_transfer *t, int receiving, int sending);
+/* transfer_fault.c: the code for what curl reports. */
+int ab_transfer_translate(const ab_transfer *t, CURLcode code);
+
+/* transfer_stall.c: called when a wait begins. */
+void ab_transfer_watch_stall(ab_transfer *t);
+void ab_stall_on_timer(uv_timer_t *timer);
 
 #endif

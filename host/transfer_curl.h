@@ -11,8 +11,8 @@
     X(easy_setopt, CURLcode, (CURL * easy, CURLoption option, ...))            \
     X(easy_getinfo, CURLcode, (CURL * easy, CURLINFO info, ...))               \
     X(easy_reset, void, (CURL * easy))                                         \
+    X(easy_pause, CURLcode, (CURL * easy, int mask))                           \
     X(easy_cleanup, void, (CURL * easy))                                       \
-    X(easy_pause, CURLcode, (CURL * easy, int what))                           \
     X(easy_strerror, const char *, (CURLcode code))                            \
     X(multi_init, CURLM *, (void))                                             \
     X(multi_setopt, CURLMcode, (CURLM * multi, CURLMoption option, ...))       \

@@ -35,6 +35,8 @@ static void wake_waiter(ab_feed *f)
 {
     ab_op *op = f->waiter;
     f->waiter = NULL;
+    if (op && f->transfer && f->transfer->client)
+        f->transfer->client->woken = 1;
     if (op)
         ab_op_finish(op, 0);
 }
@@ -46,7 +48,7 @@ static void resume(ab_feed *f)
     if (!f->paused || !t || !t->running)
         return;
     f->paused = 0;
-    t->client->curl->easy_pause(t->easy->curl, CURLPAUSE_CONT);
+    ab_transfer_pause(t, t->paused, 0);
 }
 
 /* ---- the script's side ---- */
@@ -154,6 +156,7 @@ static size_t on_read(char *out, size_t one, size_t n, void *arg)
     }
     if (bytes == 0) {
         f->paused = 1;
+        t->send_paused = 1;
         return CURL_READFUNC_PAUSE;
     }
     if (bytes > one * n)

@@ -240,7 +240,7 @@ static int set_proxy(ab_transfer *t, const char *proxy)
     if (err)
         return err;
     easy->bent = 1;
-    if (!ab_grants_host_allowed(&t->op.box->grants, easy->proxy,
+    if (!ab_grants_host_allowed(&t->box->grants, easy->proxy,
                                 easy->proxy_port)) {
         strcpy(easy->denied, easy->proxy);
         easy->denied_port = easy->proxy_port;

@@ -1,0 +1,76 @@
+/* http_fault.c - what a failed transfer raises. */
+#include "http.h"
+#include <stdio.h>
+#include <string.h>
+
+static const char *describe_limit(const ab_transfer *t, char *buf, size_t bytes)
+{
+    if (strcmp(t->limit, "redirects") == 0)
+        return "too many redirects";
+    if (strcmp(t->limit, "max_headers") == 0)
+        snprintf(buf, bytes, "headers of more than %d bytes or %d lines",
+                 AB_TRANSFER_HEADER_MAX, AB_TRANSFER_HEADER_COUNT);
+    else if (t->redirect)
+        snprintf(buf, bytes, "redirect with a body of more than %d bytes",
+                 AB_TRANSFER_SKIP);
+    else
+        snprintf(buf, bytes, "body of more than %zu bytes",
+                 t->bounds.max_body < t->bounds.max_whole
+                     ? t->bounds.max_body
+                     : t->bounds.max_whole);
+    return buf;
+}
+
+static const char *describe(const ab_transfer *t, int code, char *buf,
+                            size_t bytes)
+{
+    const char *words = ab_transfer_trouble(t);
+    switch (code) {
+    case UV_EAI_NONAME:
+        return "unknown host";
+    case UV_ETIMEDOUT:
+        if (t->limit)
+            snprintf(buf, bytes, "nothing came for %.3g s",
+                     (double)t->bounds.stall_ns / 1e9);
+        else
+            snprintf(buf, bytes, "timed out after %.3g s",
+                     (double)(t->ended_ns - t->started_ns) / 1e9);
+        return buf;
+    case UV_EOF:
+        if (!t->status)
+            return "the server closed the connection without an answer";
+        snprintf(buf, bytes, "the answer is cut off%s%s", *words ? ": " : "",
+                 words);
+        return buf;
+    case ASYNCBOX_EURL:
+        return t->redirect ? "redirect to what is no http or https URL" : NULL;
+    case ASYNCBOX_ELIMIT:
+        return describe_limit(t, buf, bytes);
+    case ASYNCBOX_ECLOSED:
+        return t->limit ? "closed, as a wait for its body was cancelled"
+                        : "the session was closed";
+    case ASYNCBOX_ETLS:
+    case ASYNCBOX_EHTTP:
+        return *words ? words : NULL;
+    default:
+        return NULL;
+    }
+}
+
+int ab_http_raise(lua_State *L, const ab_transfer *t, const char *op, int code)
+{
+    char buf[300];
+    int port;
+    const char *denied = ab_transfer_denied(t, &port);
+    if (code == ASYNCBOX_EDENIED && *denied)
+        ab_grants_check_host(L, op, denied, port); /* knows the words */
+    const char *url = ab_transfer_url(t);
+    ab_error_push(L, code,
+                  &(ab_detail){op, describe(t, code, buf, sizeof buf),
+                               *url ? "url" : NULL, url});
+    if (t->limit && (code == ASYNCBOX_ELIMIT || code == UV_ETIMEDOUT)) {
+        lua_pushstring(L, t->limit);
+        lua_setfield(L, -2, "limit");
+    }
+    return lua_error(L);
+}

@@ -1,0 +1,129 @@
+/* transfer_head.c - status line and headers as they come in.
+ *
+ * Curl gives them line by line: those of "100 Continue" and the like, those of
+ * redirects, those of the response, and after the body the trailers.  All of
+ * them count against one bound, so that no server can go on for ever. */
+#include "transfer_client.h"
+#include <string.h>
+#include <strings.h>
+
+/* The 200 of "HTTP/1.1 200 OK"; 0 when it is not there. */
+static int parse_status(const char *line, size_t n)
+{
+    const char *space = memchr(line, ' ', n);
+    if (!space || line + n - space < 4)
+        return 0;
+    int status = 0;
+    for (int i = 1; i <= 3; i++) {
+        if (space[i] < '0' || space[i] > '9')
+            return 0;
+        status = status * 10 + (space[i] - '0');
+    }
+    return status;
+}
+
+static int is_redirect(int status)
+{
+    return status == 301 || status == 302 || status == 303 || status == 307 ||
+           status == 308;
+}
+
+size_t ab_transfer_refuse(ab_transfer *t, int code, const char *limit)
+{
+    t->failure = code;
+    t->limit = limit;
+    return 0; /* never what curl expects: it ends the transfer */
+}
+
+int ab_transfer_head_ends(ab_transfer *t)
+{
+    if (ab_transfer_keep_url(t) < 0)
+        return UV_ENOMEM;
+    t->headed = 1;
+    t->headed_ns = ab_loop_real_now();
+    ab_transfer_tell(t);
+    return 0;
+}
+
+/* 0, or a code: the empty line after the headers. */
+static int end_of_lines(ab_transfer *t)
+{
+    if (t->feed)
+        ab_feed_answered(t);
+    /* Curl may answer a challenge itself: such a head is the last one only when
+     * its body begins. */
+    if (t->status < 200 || t->redirect ||
+        (t->status == 401 && ab_settings_is_digest(t)))
+        return 0;
+    return ab_transfer_head_ends(t);
+}
+
+static int keep_line(ab_transfer *t, const char *data, size_t n)
+{
+    if (!t->headers.data) {
+        /* Room for common headers at once: they come line by line. */
+        t->headers.data = ab_box_alloc(t->box, 512);
+        if (!t->headers.data)
+            return UV_ENOMEM;
+        t->headers.capacity = 512;
+    }
+    return ab_bytes_add(t->box, &t->headers, data, n);
+}
+
+size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg)
+{
+    (void)one;
+    ab_transfer *t = ((ab_easy *)arg)->transfer;
+    if (n > AB_TRANSFER_HEADER_MAX - t->header_bytes ||
+        ++t->header_count > AB_TRANSFER_HEADER_COUNT)
+        return ab_transfer_refuse(t, ASYNCBOX_ELIMIT, "max_headers");
+    t->header_bytes += n;
+    t->active_ms = uv_now(&t->box->loop.uv);
+    if (t->in_body || t->headed)
+        return n; /* trailers */
+    if (n > 5 && memcmp(data, "HTTP/", 5) == 0) {
+        t->headers.length = 0; /* before it: 100 Continue and the like */
+        t->status = parse_status(data, n);
+        t->redirect = 0;
+    } else if (t->bounds.redirects >= 0 && is_redirect(t->status) && n > 9 &&
+               strncasecmp(data, "location:", 9) == 0) {
+        t->redirect = 1;
+    }
+    if (t->client->share && n > 11 && strncasecmp(data, "set-cookie:", 11) == 0)
+        t->client->cookies_seen++;
+    int err = keep_line(t, data, n);
+    if (!err && (*data == '\r' || *data == '\n'))
+        err = end_of_lines(t);
+    return err ? ab_transfer_refuse(t, err, NULL) : n;
+}
+
+/* ---- responses on the way ---- */
+
+int ab_transfer_keep_hop(ab_transfer *t)
+{
+    const char *url = ab_transfer_url(t);
+    size_t url_bytes = strlen(url), header_bytes = t->headers.length;
+    ab_hop *hop = ab_box_alloc(t->box, sizeof *hop + url_bytes + header_bytes);
+    if (!hop)
+        return UV_ENOMEM;
+    *hop = (ab_hop){NULL, t->status, url_bytes, header_bytes};
+    memcpy(hop->text, url, url_bytes);
+    if (header_bytes)
+        memcpy(hop->text + url_bytes, t->headers.data, header_bytes);
+    if (t->last_hop)
+        t->last_hop->next = hop;
+    else
+        t->hops = hop;
+    t->last_hop = hop;
+    return 0;
+}
+
+void ab_transfer_free_hops(ab_transfer *t)
+{
+    for (ab_hop *hop = t->hops, *next; hop; hop = next) {
+        next = hop->next;
+        ab_box_free(t->box, hop,
+                    sizeof *hop + hop->url_bytes + hop->header_bytes);
+    }
+    t->hops = t->last_hop = NULL;
+}
