@@ -30,14 +30,87 @@ static int core_port(lua_State *L)
     return 1;
 }
 
-/* fail(code, op, message or nil, host, port): code is a name or a number. */
+/* fail(code, op, message or nil, host, port): code is a number or a name. */
 static int core_fail(lua_State *L)
 {
-    int code =
-        lua_type(L, 1) == LUA_TNUMBER ? (int)lua_tointeger(L, 1) : UV_ETIMEDOUT;
+    int code = (int)lua_tointeger(L, 1);
+    if (lua_type(L, 1) == LUA_TSTRING)
+        code = strcmp(lua_tostring(L, 1), "ETIMEDOUT") == 0 ? UV_ETIMEDOUT
+                                                            : UV_EAI_NONAME;
     return ab_net_fail(L, code, luaL_checkstring(L, 2),
                        luaL_optstring(L, 3, NULL), luaL_optstring(L, 4, NULL),
                        (int)luaL_optinteger(L, 5, 0));
+}
+
+/* is_ipv6(address) */
+static int core_is_ipv6(lua_State *L)
+{
+    lua_pushboolean(L, ab_net_check_address(L, 1)->sa_family == AF_INET6);
+    return 1;
+}
+
+/* is_callable(value): an async function, or what has __call */
+static int core_is_callable(lua_State *L)
+{
+    lua_pushboolean(L, luaL_getmetafield(L, 1, "__call") != LUA_TNIL);
+    return 1;
+}
+
+/* no_ipv6(code): does it mean that this machine has none? */
+static int core_no_ipv6(lua_State *L)
+{
+    lua_Integer code = luaL_checkinteger(L, 1);
+    lua_pushboolean(L, code == UV_EAFNOSUPPORT || code == UV_EADDRNOTAVAIL);
+    return 1;
+}
+
+/* text_of(name of a code) */
+static int core_text_of(lua_State *L)
+{
+    static const int codes[] = {UV_EMFILE, UV_ENFILE, UV_ENOBUFS, UV_ENOMEM};
+    const char *name = luaL_checkstring(L, 1);
+    lua_pushvalue(L, 1);
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (strcmp(asyncbox_err_name(codes[i]), name) == 0)
+            lua_pushstring(L, asyncbox_err_text(codes[i]));
+    return 1;
+}
+
+/* warn(text) */
+static int core_warn(lua_State *L)
+{
+    const char *text =
+        lua_pushfstring(L, "asyncbox: %s", luaL_checkstring(L, 1));
+    ab_report(ab_box_of(L), text, lua_rawlen(L, -1));
+    return 0;
+}
+
+/* report(error, whose): what went wrong in a handler, with its traceback.  No
+ * code of a script that is not trusted runs. */
+static int core_report(lua_State *L)
+{
+    ab_box *box = ab_box_of(L);
+    const char *whose = luaL_checkstring(L, 2);
+    lua_settop(L, 2);
+    if (box->sandbox)
+        ab_error_text(L, 1);
+    else
+        luaL_tolstring(L, 1, NULL);
+    if (!ab_report_get_trace(L, 1))
+        lua_pushliteral(L, "");
+    const char *trace = lua_tostring(L, -1);
+    const char *text =
+        lua_pushfstring(L, "asyncbox: a handler of %s: %s%s%s", whose,
+                        lua_tostring(L, 3), *trace ? "\n" : "", trace);
+    ab_report(box, text, lua_rawlen(L, -1));
+    return 0;
+}
+
+/* rethrow(error): raises it again, with the traceback that it had. */
+static int core_rethrow(lua_State *L)
+{
+    lua_settop(L, 1);
+    return ab_report_rethrow(L);
 }
 
 /* options(table, what, known...) */
@@ -89,14 +162,22 @@ static const luaL_Reg core[] = {
     {"check_host", core_check_host},
     {"connect_path", ab_net_connect_path},
     {"fail", core_fail},
+    {"is_callable", core_is_callable},
+    {"is_ipv6", core_is_ipv6},
     {"integer", core_integer},
     {"listen", ab_net_listen},
     {"listen_path", ab_net_listen_path},
     {"misuse", core_misuse},
+    {"no_ipv6", core_no_ipv6},
     {"options", core_options},
     {"port", core_port},
+    {"report", core_report},
     {"resolve", ab_net_resolve},
+    {"rethrow", core_rethrow},
     {"seconds", core_seconds},
+    {"text_of", core_text_of},
+    {"trace", ab_report_handler},
+    {"warn", core_warn},
     {NULL, NULL},
 };
 

@@ -20,7 +20,7 @@ int ab_net_attempt(lua_State *L);
 /* connect_path(path) -> stream, or nil: not now, too many are queued. */
 int ab_net_connect_path(lua_State *L);
 
-/* listen(addresses, {backlog, reuse_port, both}) -> Listener, or nil and the
+/* listen(addresses, {backlog, reuse_port}, both) -> Listener, or nil and the
  * code */
 int ab_net_listen(lua_State *L);
 /* listen_path(path, mode or -1, backlog) -> Listener */

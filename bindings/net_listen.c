@@ -232,9 +232,21 @@ static int push_stream(lua_State *L, const listener *l, int *fd,
     return 1;
 }
 
+/* Is there nothing left to make a connection of? */
+static int is_short(int code)
+{
+    return code == UV_EMFILE || code == UV_ENFILE || code == UV_ENOBUFS ||
+           code == UV_ENOMEM;
+}
+
 static int accept_push(lua_State *L, ab_op *op)
 {
     accept_op *a = (accept_op *)op;
+    if (is_short(op->status)) {
+        lua_pushnil(L);
+        lua_pushstring(L, asyncbox_err_name(op->status));
+        return 2;
+    }
     if (op->status == ASYNCBOX_ECLOSED)
         return lua_pushnil(L), 1;
     if (op->status < 0)
@@ -277,8 +289,9 @@ static listener *self_of(lua_State *L)
     return l;
 }
 
-/* accept() -> stream, or nil when the listener is closed.  One that waits
- * already is taken at once, but other tasks have their turn first. */
+/* accept() -> stream; nil when the listener is closed; nil and "EMFILE" (or the
+ * like) when another one cannot be had now.  One that waits already is taken at
+ * once, but other tasks have their turn first. */
 static int l_accept(lua_State *L)
 {
     ab_task_check(L, accept_type.name);
@@ -398,22 +411,25 @@ static int port_of(int fd)
     return port;
 }
 
-/* listen(addresses, {backlog, reuse_port, both}) -> Listener, or nil and the
- * code.  Addresses that this machine does not have are left out, unless none is
- * left. */
+/* listen(addresses, {backlog, reuse_port}, both) -> Listener, or nil and the
+ * code.  both: an IPv6 address takes IPv4 connections too.  Addresses that this
+ * machine does not have are left out, unless none is left. */
 int ab_net_listen(lua_State *L)
 {
-    static const char *const known[] = {"backlog", "reuse_port", "both", NULL};
     luaL_checktype(L, 1, LUA_TTABLE);
-    ab_options_check(L, 2, "net.listen", known);
     int count = (int)luaL_len(L, 1), err = UV_EADDRNOTAVAIL, port = 0;
     if (count > SOCKETS_MAX)
         count = SOCKETS_MAX;
     plan p = {
         .backlog = (int)ab_option_integer(L, 2, "backlog", BACKLOG, 1, INT_MAX),
         .reuse_port = ab_option_boolean(L, 2, "reuse_port", 0),
-        .both = ab_option_boolean(L, 2, "both", 0),
+        .both = lua_toboolean(L, 3),
     };
+    for (int i = 1; i <= count; i++) {
+        lua_rawgeti(L, 1, i);
+        ab_grants_check_listen(L, "net.listen", ab_net_check_address(L, -1));
+        lua_pop(L, 1);
+    }
     listener *l = listener_new(L, count, NULL);
     for (int i = 1; i <= count; i++) {
         struct sockaddr_storage at;
@@ -422,7 +438,6 @@ int ab_net_listen(lua_State *L)
         lua_pop(L, 1);
         if (port && !ab_addr_set_port((struct sockaddr *)&at, port))
             continue;
-        ab_grants_check_listen(L, "net.listen", (struct sockaddr *)&at);
         int fd = listen_tcp((struct sockaddr *)&at, &p);
         if (fd == UV_EADDRNOTAVAIL || fd == UV_EAFNOSUPPORT)
             continue;

@@ -280,6 +280,7 @@ static const luaL_Reg methods[] = {
     {"read_until", ab_stream_l_read_until},
     {"reset", ab_stream_l_reset},
     {"shutdown", l_shutdown},
+    {"timeout", ab_stream_l_timeout},
     {"write", ab_stream_l_write},
     {NULL, NULL},
 };

@@ -44,6 +44,7 @@ struct ab_stream {
     size_t in_cap, in_pos, in_len;
     size_t queued;     /* bytes handed to libuv that it has not got rid of */
     size_t high_water; /* write waits when more than this is queued */
+    int64_t read_ns, write_ns; /* how long a call may wait; 0: for ever */
 };
 
 extern const ab_class ab_stream_class; /* its object: one ab_stream pointer */
@@ -99,5 +100,6 @@ int ab_stream_l_nodelay(lua_State *L);
 int ab_stream_l_peer(lua_State *L);
 int ab_stream_l_reset(lua_State *L);
 int ab_stream_l_shutdown(lua_State *L);
+int ab_stream_l_timeout(lua_State *L);
 
 #endif

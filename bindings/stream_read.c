@@ -5,11 +5,11 @@
  * no more memory than that.  A method that needs more to be satisfied (a long
  * line, read_all) lets the buffer grow as far as its own limit says.
  *
- * A stream that has nothing to read has no buffer.  The box keeps one into which
- * all read: a few bytes are copied from it into a small one of the stream's, so
- * that thousands of streams that wait, or hold half a line, cost little; many
- * bytes stay where they are, and the buffer becomes the stream's until they have
- * been taken. */
+ * A stream that has nothing to read has no buffer.  The box keeps one into
+ * which all read: a few bytes are copied from it into a small one of the
+ * stream's, so that thousands of streams that wait, or hold half a line, cost
+ * little; many bytes stay where they are, and the buffer becomes the stream's
+ * until they have been taken. */
 #include "stream.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -464,6 +464,8 @@ static int take(lua_State *L, ab_stream *s, const ab_op_type *type,
     s->refs++;
     s->reader = &r->op;
     int err = ab_stream_start_reading(s);
+    if (!err && s->read_ns)
+        err = ab_op_deadline(&r->op, s->read_ns);
     if (err)
         return ab_op_fail(L, &r->op, err, "stream", s->name);
     return ab_task_park(L, &r->op);

@@ -155,6 +155,28 @@ int ab_stream_l_keepalive(lua_State *L)
     return 1;
 }
 
+static int64_t check_timeout(lua_State *L, int arg, const char *name)
+{
+    if (lua_isnoneornil(L, arg) ||
+        (lua_isboolean(L, arg) && !lua_toboolean(L, arg)))
+        return 0;
+    int64_t ns = ab_check_seconds(L, arg, name);
+    luaL_argcheck(L, ns > 0, arg, "must be more than 0 (nil: no limit)");
+    return ns;
+}
+
+/* timeout(read, write) */
+int ab_stream_l_timeout(lua_State *L)
+{
+    ab_stream *s = ab_stream_self(L);
+    int64_t read_ns = check_timeout(L, 2, "read");
+    int64_t write_ns = check_timeout(L, 3, "write");
+    s->read_ns = read_ns;
+    s->write_ns = write_ns;
+    lua_settop(L, 1);
+    return 1;
+}
+
 /* With nothing to linger for, closing sends RST. */
 int ab_stream_l_reset(lua_State *L)
 {

@@ -56,6 +56,9 @@ int ab_stream_wait_room(lua_State *L, ab_stream *s, const ab_op_type *type,
     wait->until = until;
     s->refs++;
     s->writer = &wait->op;
+    int err = s->write_ns ? ab_op_deadline(&wait->op, s->write_ns) : 0;
+    if (err)
+        return ab_op_fail(L, &wait->op, err, "stream", s->name);
     return ab_task_parkk(L, &wait->op, ctx, k);
 }
 

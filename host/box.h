@@ -92,8 +92,8 @@ struct ab_box {
     ab_link ops;     /* every op there is */
     ab_link closers; /* see ab_closer */
     size_t live_ops;
-    void *stream_buffer; /* AB_STREAM_BUFFER bytes or NULL: what streams read into, kept here
-                            between reads (stream_read.c) */
+    void *stream_buffer; /* AB_STREAM_BUFFER bytes or NULL: what streams read
+                            into, kept here between reads (stream_read.c) */
     size_t live_handles; /* files, sessions: bindings count theirs */
 
     struct ab_resolver *resolver; /* resolver.c; NULL: not yet used, or gone */

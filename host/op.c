@@ -17,9 +17,22 @@ ab_op *ab_op_new(lua_State *L, const ab_op_type *type)
     return op;
 }
 
+int ab_op_deadline(ab_op *op, int64_t ns)
+{
+    ab_loop *loop = &op->box->loop;
+    int err = ab_timers_reserve(&loop->timers);
+    if (err)
+        return err;
+    op->timer_seq =
+        ab_timers_add(&loop->timers, ab_loop_now(loop) + ns, op->task->slot);
+    op->timed = 1;
+    return 0;
+}
+
 void ab_op_free(ab_op *op)
 {
     ab_box *box = op->box;
+    ab_sched_untime(op);
     if (op->type->drop)
         op->type->drop(op);
     ab_list_remove(&op->link);

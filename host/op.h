@@ -17,6 +17,7 @@
 
 #include "list.h"
 #include <lua.h>
+#include <stdint.h>
 
 typedef struct ab_op ab_op;
 typedef struct ab_task ab_task;
@@ -52,7 +53,9 @@ struct ab_op {
     ab_box *box;
     ab_task *task; /* who waits; NULL: nobody */
     int status;    /* valid once finished */
-    int finished;
+    unsigned finished : 1;
+    unsigned timed : 1; /* ab_op_deadline: timer_seq is in the heap */
+    uint32_t timer_seq;
     lua_KContext ctx; /* ab_task_parkk: goes on here */
     lua_KFunction k;
     ab_link link; /* in box->ops */
@@ -67,6 +70,11 @@ ab_op *ab_op_new(lua_State *L, const ab_op_type *type);
  * copied before the op is freed, so it may point into the op. */
 int ab_op_fail(lua_State *L, ab_op *op, int code, const char *key,
                const char *value);
+
+/* Between steps 3 and 5: unless it is over by then, the wait ends after ns of
+ * the box's clock; the source is cancelled and ETIMEDOUT raised. 0 or
+ * UV_ENOMEM. */
+int ab_op_deadline(ab_op *op, int64_t ns);
 
 /* The source is done.  Called exactly once per op, from the last callback
  * that the source will ever make, or from whoever satisfies the wait; queues

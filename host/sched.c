@@ -27,12 +27,23 @@ static ab_task *dequeue(ab_box *box)
     return task;
 }
 
+void ab_sched_untime(ab_op *op)
+{
+    if (!op->timed)
+        return;
+    op->timed = 0;
+    ab_timers_forget(&op->box->loop.timers, ab_sched_timer_alive, op->box);
+}
+
 /* Notes that a wait is over: it counts no longer as one that the outside can
  * end. */
 static void unpark(ab_task *task)
 {
-    if (task->kind == AB_WAIT_OP && task->wait.op->type->flags & AB_OP_EXTERNAL)
+    if (task->kind != AB_WAIT_OP)
+        return;
+    if (task->wait.op->type->flags & AB_OP_EXTERNAL)
         ab_task_box(task)->external--;
+    ab_sched_untime(task->wait.op);
 }
 
 void ab_sched_wake(ab_task *task)
@@ -84,8 +95,22 @@ int ab_sched_timer_alive(void *arg, const ab_timer_entry *entry)
         return ab_scope_timer_alive(box, entry->who & ~AB_TIMER_SCOPE,
                                     entry->seq);
     ab_task *task = ab_task_of_slot(box, entry->who);
-    return task && task->state == AB_TASK_PARKED &&
-           task->kind == AB_WAIT_SLEEP && task->wait.seq == entry->seq;
+    if (!task || task->state != AB_TASK_PARKED)
+        return 0;
+    if (task->kind == AB_WAIT_OP)
+        return task->wait.op->timed && task->wait.op->timer_seq == entry->seq;
+    return task->kind == AB_WAIT_SLEEP && task->wait.seq == entry->seq;
+}
+
+/* The deadline of a parked task has come, and is out of the heap. */
+static void expire_task(ab_task *task)
+{
+    if (task->kind != AB_WAIT_OP) {
+        ab_sched_wake(task);
+        return;
+    }
+    task->wait.op->timed = 0;
+    ab_sched_break(task, UV_ETIMEDOUT);
 }
 
 void ab_sched_expire(ab_box *box)
@@ -101,7 +126,7 @@ void ab_sched_expire(ab_box *box)
         if (entry.who & AB_TIMER_SCOPE)
             ab_scope_expire(box, entry.who & ~AB_TIMER_SCOPE, entry.seq);
         else if (ab_sched_timer_alive(box, &entry))
-            ab_sched_wake(ab_task_of_slot(box, entry.who));
+            expire_task(ab_task_of_slot(box, entry.who));
         else
             timers->stale--;
     }

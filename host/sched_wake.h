@@ -12,6 +12,9 @@ void ab_sched_wake(ab_task *task);
  * to raise `code`. */
 void ab_sched_break(ab_task *task, int code);
 
+/* The op needs its deadline no more, if it has one. */
+void ab_sched_untime(ab_op *op);
+
 /* Puts an op that is done with on the list to be freed; reap frees them. */
 void ab_sched_spend(ab_box *box, ab_op *op);
 void ab_sched_reap(ab_box *box);
