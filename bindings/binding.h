@@ -156,6 +156,7 @@ int ab_open_http(lua_State *L);
 int ab_open_json(lua_State *L);
 int ab_open_net(lua_State *L);
 int ab_open_process(lua_State *L);
+int ab_open_progress(lua_State *L);
 int ab_open_signal(lua_State *L);
 int ab_open_stdin(lua_State *L);
 int ab_open_url(lua_State *L);

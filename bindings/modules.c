@@ -13,6 +13,7 @@ static const ab_module modules[] = {
     {"asyncbox.json", ab_open_json, 0},
     {"asyncbox.net", ab_open_net, 0},
     {"asyncbox.process", ab_open_process, 0},
+    {"asyncbox.progress", ab_open_progress, 0},
     {"asyncbox.signal", ab_open_signal, 0},
     {"asyncbox.stdin", ab_open_stdin, 0},
     {"asyncbox.url", ab_open_url, 0},
