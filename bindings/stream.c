@@ -165,6 +165,12 @@ int ab_stream_fail(lua_State *L, const ab_stream *s, int code, const char *op,
                           &(ab_detail){op, message, "stream", s->name});
 }
 
+int ab_stream_write_fail(lua_State *L, ab_stream *s, const char *op)
+{
+    s->write_told = 1;
+    return ab_stream_fail(L, s, s->write_error, op, NULL);
+}
+
 ab_stream *ab_stream_enter(lua_State *L, const char *op, unsigned flag)
 {
     int reads = flag == AB_STREAM_READ;
@@ -196,16 +202,21 @@ static const ab_op_type close_type = {
     .drop = ab_stream_wait_drop,
 };
 
+/* What was queued and could not be written is told here if it has not been. */
+static int end_now(lua_State *L, ab_stream *s)
+{
+    int untold = s->write_error && !s->write_told && !s->closed;
+    ab_stream_end(s);
+    if (untold)
+        return ab_stream_write_fail(L, s, close_type.name);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
 static int close_drained(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
-    ab_stream *s = ab_stream_self(L);
-    int err = s->write_error;
-    ab_stream_end(s);
-    if (err)
-        return ab_stream_fail(L, s, err, close_type.name, NULL);
-    lua_pushboolean(L, 1);
-    return 1;
+    return end_now(L, ab_stream_self(L));
 }
 
 static int needs_drain(const ab_stream *s)
@@ -223,9 +234,7 @@ static int l_close(lua_State *L)
         ab_task_check(L, close_type.name);
         return ab_stream_wait_room(L, s, &close_type, 0, 0, close_drained);
     }
-    ab_stream_end(s);
-    lua_pushboolean(L, 1);
-    return 1;
+    return end_now(L, s);
 }
 
 /* A pipe goes one way: no more writing is the same as closed. */
@@ -239,7 +248,7 @@ static int l_close_variable(lua_State *L)
 {
     ab_stream *s = ab_stream_self(L);
     int failing = !lua_isnoneornil(L, 2);
-    if (!failing && needs_drain(s) && ab_may_wait(L))
+    if (!failing && (!needs_drain(s) || ab_may_wait(L)))
         return l_close(L);
     ab_stream_end(s);
     return 0;

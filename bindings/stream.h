@@ -39,6 +39,7 @@ struct ab_stream {
     unsigned socket : 1;     /* both ways over one descriptor: can be shut */
     unsigned shut : 1;       /* no more will be written */
     int read_error, write_error; /* stays: every later call raises it */
+    int write_told;              /* the script has seen write_error */
     ab_op *reader, *writer;      /* at most one each, until pushed */
     char *in; /* read buffer: in[in_pos .. in_len) is unread.  NULL: empty */
     size_t in_cap, in_pos, in_len;
@@ -54,6 +55,8 @@ ab_stream *ab_stream_self(lua_State *L);
 /* Raises an error object that names the stream. */
 int ab_stream_fail(lua_State *L, const ab_stream *s, int code, const char *op,
                    const char *message);
+/* Raises write_error. */
+int ab_stream_write_fail(lua_State *L, ab_stream *s, const char *op);
 /* Steps 1 and 2: may it wait, is it open, does it go this way (`flag`), is
  * nobody else at it? */
 ab_stream *ab_stream_enter(lua_State *L, const char *op, unsigned flag);

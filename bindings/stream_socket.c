@@ -213,6 +213,8 @@ static int shut(lua_State *L, int status, lua_KContext ctx)
     /* Who has gone already needs not be told. */
     if (!err && fd >= 0 && shutdown(fd, SHUT_WR) < 0 && errno != ENOTCONN)
         err = uv_translate_sys_error(errno);
+    if (err && err == s->write_error)
+        return ab_stream_write_fail(L, s, shutdown_type.name);
     if (err)
         return ab_stream_fail(L, s, err, shutdown_type.name, NULL);
     lua_pushboolean(L, 1);

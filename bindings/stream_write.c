@@ -166,6 +166,8 @@ static int write_rest(lua_State *L, int status, lua_KContext ctx)
         return ab_stream_fail(L, s, ASYNCBOX_ECLOSED, write_type.name,
                               "the stream was closed meanwhile");
     int result = hand_over(s, data, len, &done);
+    if (result < 0 && result == s->write_error)
+        return ab_stream_write_fail(L, s, write_type.name);
     if (result < 0)
         return ab_stream_fail(L, s, result, write_type.name, NULL);
     if (!result)

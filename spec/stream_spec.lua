@@ -291,6 +291,23 @@ describe("a stream", function()
       assert.are.equal("EPIPE", code_of(p.stdin.write, p.stdin, ("x"):rep(1000000)))
     end)
 
+    it("tells once of what was queued and could not be written", function()
+      for _, how in ipairs { "close", "shutdown", "write", "<close>" } do
+        local p <close> = process.spawn("sleep", "100")
+        p.stdin:write(("x"):rep(100000)) -- more than a pipe holds
+        p:kill "SIGKILL"
+        p:wait()
+        sleep(0.02) -- time to fail while nobody looks
+        local ok, err = pcall(function()
+          if how ~= "<close>" then return p.stdin[how](p.stdin, "y") end
+          local _ <close> = p.stdin
+        end)
+        assert.is_false(ok, how)
+        assert.are.equal("EPIPE", err.code)
+        assert.is_true(p.stdin:close())
+      end
+    end)
+
     it("refuses what is no text", function()
       local p <close> = process.spawn("cat")
       assert.matches("string expected, got nil", failure(p.stdin.write, p.stdin))
