@@ -8,6 +8,14 @@ static int no_memory(lua_State *L, const char *what)
     return ab_error_raise(L, UV_ENOMEM, &(ab_detail){what, 0, 0, 0});
 }
 
+/* What has waited already is passed on as await does; nil is a mistake. */
+static void check_call(lua_State *L, int arg)
+{
+    luaL_checkany(L, arg);
+    if (lua_isnil(L, arg))
+        luaL_typeerror(L, arg, "function or something to await");
+}
+
 static ab_scope *enter(lua_State *L, ab_task *task, ab_scope_sort sort,
                        int shield, const char *what)
 {
@@ -48,7 +56,7 @@ static int timeout_done(lua_State *L, int status, lua_KContext ctx)
 int ab_timeout(lua_State *L)
 {
     int64_t ns = ab_check_seconds(L, 1, "seconds");
-    luaL_checkany(L, 2);
+    check_call(L, 2);
     ab_task *task = ab_task_check(L, "timeout");
     ab_await_prepare(L, 2);
     lua_pushcfunction(L, ab_report_handler);
@@ -77,7 +85,7 @@ static int shield_done(lua_State *L, int status, lua_KContext ctx)
 /* shield(f|awaitable, ...) */
 int ab_shield(lua_State *L)
 {
-    luaL_checkany(L, 1);
+    check_call(L, 1);
     ab_task *task = ab_task_current(L);
     if (!task)
         ab_task_check(L, "shield");

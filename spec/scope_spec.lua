@@ -272,6 +272,11 @@ describe("A shield", function()
     assert.equal("x", failure(shield, error, "x", 0))
     assert.equal(2, shield(spawn(function() return 2 end)))
     assert_says("bad argument #1 to 'shield' %(value expected%)", function() shield() end)
+    assert_says("bad argument #1 to 'shield' %(function or something to await expected, got nil%)",
+      function() shield(nil, "x") end)
+    assert_says("bad argument #2 to 'timeout' %(function or something to await expected, got nil%)",
+      function() timeout(1, nil, "x") end)
+    assert.same({ 5, "x" }, { shield(5, "x") }) -- what has waited already
   end)
 
   it("keeps a cancellation out until it is left.", function()
