@@ -79,6 +79,10 @@ static int registry_ref(lua_State *L) { return luaL_ref(L, LUA_REGISTRYINDEX); }
 static int open_state(lua_State *L)
 {
     ab_box *box = lua_touserdata(L, 1);
+    if (box->sandbox) { /* else package.path shows LUA_PATH */
+        lua_pushboolean(L, 1);
+        lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+    }
     luaL_openlibs(L);
     ab_error_open(L);
     lua_newtable(L); /* living tasks */

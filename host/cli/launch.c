@@ -125,6 +125,14 @@ static int run_items(asyncbox *box, const cli_options *options)
 
 /* ---- the box ---- */
 
+static const char *why_not(const char *grant, int code)
+{
+    if (strcmp(grant, "env") == 0 &&
+        strcmp(asyncbox_err_name(code), "EINVAL") == 0)
+        return "want NAME, PREFIX* or *, without a value";
+    return asyncbox_err_text(code);
+}
+
 /* Grants "a,b,c". 0 or the exit status. */
 static int allow(asyncbox *box, const cli_item *item)
 {
@@ -140,7 +148,7 @@ static int allow(asyncbox *box, const cli_item *item)
         code = asyncbox_allow(box, item->grant, copy);
         if (code < 0)
             fprintf(stderr, "asyncbox: --allow-%s=%s: %s\n", item->grant, copy,
-                    asyncbox_err_text(code));
+                    why_not(item->grant, code));
         free(copy);
         if (code < 0)
             return CLI_USAGE;
