@@ -14,6 +14,7 @@
 #include "report.h"
 #include "sched.h"
 #include "scope.h"
+#include "sigkeep.h"
 #include "signum.h"
 #include "transfer.h"
 #include "treewatch.h"

@@ -60,6 +60,7 @@ static void close_handles(ab_process *p)
     p->running = 0;
     ab_list_remove(&p->closer.link);
     uv_close((uv_handle_t *)&p->child, on_handle_closed);
+    ab_sigkeep_end(SIGCHLD); /* of the last child: libuv listens no more */
     uv_close((uv_handle_t *)&p->timer, on_handle_closed);
 }
 
@@ -121,6 +122,7 @@ int ab_process_start(ab_process *p, uv_process_options_t *options)
     p->handles = 2;
     p->refs++;
     p->box->live_handles++;
+    ab_sigkeep_begin(SIGCHLD);
     int err = uv_spawn(loop, &p->child, options);
     if (err) {
         close_handles(p);
@@ -279,6 +281,7 @@ static int l_close_variable(lua_State *L)
 {
     ab_process *p = self_of(L);
     ab_task *task = ab_task_current(L);
+    ab_process_close_link(p); /* the next in the pipeline never came */
     close_streams(L, p->running && !p->box->closing);
     ab_process_end(p, p->grace_ns);
     if (!p->running || !task || p->box->closing)

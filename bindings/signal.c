@@ -4,7 +4,6 @@
  * noted once a signal, in order, until somebody asks, as the system itself does
  * with signals that are blocked. */
 #include "binding.h"
-#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 
@@ -39,28 +38,13 @@ typedef struct signal_op {
 
 static const ab_class watcher_class;
 
-/* ---- what the process did with the signal before ----
- * libuv leaves SIG_DFL behind when the last handle stops, which would undo the
- * program's own handling of Ctrl-C; so it is put back.  All boxes of the
- * process share this. */
-
-static pthread_mutex_t before_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct {
-    int users;
-    struct sigaction action;
-} before[NUMBER_MAX];
-
 static int start_signal(watched *w, uv_signal_cb on_signal)
 {
-    pthread_mutex_lock(&before_lock);
-    if (before[w->number].users == 0)
-        sigaction(w->number, NULL, &before[w->number].action);
+    ab_sigkeep_begin(w->number);
     int err = uv_signal_start(&w->uv, on_signal, w->number);
-    if (!err) {
-        before[w->number].users++;
-        w->started = 1;
-    }
-    pthread_mutex_unlock(&before_lock);
+    if (err)
+        ab_sigkeep_end(w->number);
+    w->started = err == 0;
     return err;
 }
 
@@ -69,11 +53,8 @@ static void stop_signal(watched *w)
     if (!w->started)
         return;
     w->started = 0;
-    pthread_mutex_lock(&before_lock);
     uv_signal_stop(&w->uv);
-    if (--before[w->number].users == 0)
-        sigaction(w->number, &before[w->number].action, NULL);
-    pthread_mutex_unlock(&before_lock);
+    ab_sigkeep_end(w->number);
 }
 
 /* ---- life ---- */

@@ -437,7 +437,14 @@ describe("process", function()
     end)
 
     it("leaves nothing when one cannot start", function()
-      assert.are.equal("ENOENT", code_of(pipe, { { "yes" }, { "cat" }, { "no-such-program" } }))
+      local function descriptors() return #async.fs.list "/proc/self/fd" end
+      local before = descriptors()
+      collectgarbage "stop" -- no finalizer helps
+      local code = code_of(pipe, { { "yes" }, { "cat" }, { "no-such-program" } })
+      local after = descriptors()
+      collectgarbage "restart"
+      assert.are.equal("ENOENT", code)
+      assert.are.equal(before, after)
     end)
 
     it("ends all when its time is over", function()
