@@ -201,6 +201,14 @@ static void release(const ab_box *box)
     atomic_compare_exchange_strong(&owner, &expected, NULL);
 }
 
+/* Of one that has gone isatty says EIO itself. */
+static int is_terminal(void)
+{
+    struct stat st;
+    return fstat(STDIN_FILENO, &st) == 0 && S_ISCHR(st.st_mode) &&
+           (isatty(STDIN_FILENO) || errno != ENOTTY);
+}
+
 static const char *source_explain(int code)
 {
     switch (code) {
@@ -209,8 +217,9 @@ static const char *source_explain(int code)
     case UV_EISDIR:
         return "standard input is a folder";
     case UV_EIO:
-        return "standard input cannot be read: the terminal has gone, or "
-               "belongs to another job";
+        return is_terminal() ? "standard input cannot be read: the terminal "
+                               "has gone, or belongs to another job"
+                             : "standard input cannot be read";
     default:
         return NULL;
     }

@@ -123,6 +123,13 @@ describe("stdin", function()
         run(code, "$S < /"))
     end)
 
+    it("when the system cannot read it", function()
+      if io.open "/proc/self/mem" then -- nothing is there at its beginning
+        assert.matches("^stream:read_line: standard input cannot be read %(EIO%)",
+          run(code, "$S < /proc/self/mem"))
+      end
+    end)
+
     it("when the terminal belongs to another job", function()
       local text = at_terminal(code, "echo typed; " .. await "done",
         [[sh -mc 'trap \"\" TTIN; $S & wait; touch $D/done']])
