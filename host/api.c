@@ -1,6 +1,7 @@
 /* api.c - the public functions: thin, over the core and the bindings. */
 #include "asyncbox.h"
 #include "box.h"
+#include "error.h"
 #include "modules.h"
 #include "report.h"
 #include <errno.h>
@@ -217,7 +218,8 @@ static void on_hook(lua_State *L, lua_Debug *ar)
         return; /* it came to this coroutine too late */
     if (box->current)
         box->current->flags |= AB_TASK_CANCELLED | AB_TASK_INTERRUPT;
-    luaL_error(L, "interrupted");
+    ab_error_raise(L, UV_ECANCELED,
+                   &(ab_detail){NULL, "the script was interrupted", 0, 0});
 }
 
 void asyncbox_interrupt(asyncbox *box)

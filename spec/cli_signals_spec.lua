@@ -68,6 +68,12 @@ describe("The program", function()
       assert.equal("started\n130\n", signalled([[
         print "started" io.stdout:flush()
         while true do end]], "kill -INT $pid"))
+      local interrupted = "started\ntrue\tECANCELED\nthe script was interrupted (ECANCELED)\n130\n"
+      assert.equal(interrupted, signalled([[
+        print "started" io.stdout:flush()
+        local ok, err = pcall(function() while true do end end)
+        print(not ok, err.code)
+        print(err)]], "kill -INT $pid"))
     end)
 
     it("raises in each further wait, but a loop that swallows all errors takes two.", function()
