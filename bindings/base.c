@@ -227,9 +227,14 @@ static void warn_on(void *L, const char *text, int to_continue);
 
 static void warn_write(lua_State *L, const char *text)
 {
-    const asyncbox_config *config = &ab_box_of(L)->config;
+    ab_box *box = ab_box_of(L);
+    const asyncbox_config *config = &box->config;
     if (config->report) {
         config->report(config->report_arg, text, strlen(text));
+        return;
+    }
+    if (box->outputs.err) {
+        ab_outputs_say(&box->outputs, text, strlen(text), "");
         return;
     }
     fputs(text, stderr);

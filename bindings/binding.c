@@ -92,14 +92,53 @@ int ab_misuse(lua_State *L, const char *format, ...)
     return lua_error(L);
 }
 
-int ab_may_wait(lua_State *L)
+/* Whether or not its task is cancelled. */
+static int is_suspendable(lua_State *L)
 {
     const ab_box *box = ab_box_of(L);
     const ab_task *task = box->current;
     return task && !box->closing && L == box->running &&
            task->state == AB_TASK_RUNNING && lua_isyieldable(L) &&
-           !(box->nest && box->nest->blocked) &&
-           !(task->flags & AB_TASK_INTERRUPT);
+           !(box->nest && box->nest->blocked);
+}
+
+int ab_may_wait(lua_State *L)
+{
+    return is_suspendable(L) &&
+           !(ab_box_of(L)->current->flags & AB_TASK_INTERRUPT);
+}
+
+int ab_is_cancelled(lua_State *L)
+{
+    return is_suspendable(L) &&
+           ab_box_of(L)->current->flags & AB_TASK_INTERRUPT;
+}
+
+/* ---- bytes ---- */
+
+static void concat(lua_State *L, int arg)
+{
+    luaL_Buffer b;
+    lua_Integer n = luaL_len(L, arg);
+    luaL_buffinit(L, &b);
+    for (lua_Integer i = 1; i <= n; i++) {
+        int type = lua_geti(L, arg, i);
+        if (type != LUA_TSTRING && type != LUA_TNUMBER) {
+            lua_pushfstring(L, "string expected at index %I, got %s",
+                            (LUAI_UACINT)i, luaL_typename(L, -1));
+            luaL_argerror(L, arg, lua_tostring(L, -1));
+        }
+        luaL_addvalue(&b);
+    }
+    luaL_pushresult(&b);
+    lua_replace(L, arg);
+}
+
+void ab_check_bytes(lua_State *L, int arg)
+{
+    if (lua_istable(L, arg))
+        concat(L, arg);
+    luaL_checkstring(L, arg);
 }
 
 /* ---- durations ---- */

@@ -11,6 +11,7 @@
 #include "coro.h"
 #include "error.h"
 #include "op.h"
+#include "output.h"
 #include "report.h"
 #include "sched.h"
 #include "scope.h"
@@ -51,6 +52,10 @@ void ab_class_push(lua_State *L, const ab_class *cls);
  * Raises at the caller's line, naming the argument. */
 int64_t ab_check_seconds(lua_State *L, int arg, const char *name);
 
+/* What is to be written: a string, a number or a list of these, of which it
+ * makes one string in its place.  Calls __len and __index of a table. */
+void ab_check_bytes(lua_State *L, int arg);
+
 /* The same check for Lua parts, raised at the line of the script. */
 void ab_check_seconds_misuse(lua_State *L, int arg, const char *name);
 
@@ -61,6 +66,8 @@ int ab_misuse(lua_State *L, const char *format, ...);
 /* May this function wait, or would ab_task_check raise?  For <close>, which
  * does what it can without waiting then. */
 int ab_may_wait(lua_State *L);
+/* Would it be able to, were its task not cancelled? */
+int ab_is_cancelled(lua_State *L);
 
 /* Option tables: reads field `key` of the table at idx on top of the stack and
  * gives its type (LUA_TNIL when absent or when there is no table).  After the
@@ -146,6 +153,26 @@ void ab_address_push_text(lua_State *L, const char *text);
  * from `min` to 65535.  Raises misuse that begins with `what`. */
 int ab_check_port(lua_State *L, int arg, const char *what, int min);
 
+/* ---- standard output (stdout.c) ---- */
+
+/* An op type for waits on standard output; `text` is who waits, in errors. */
+#define AB_STDOUT_WAIT(text)                                                   \
+    {                                                                          \
+        .name = text, .size = sizeof(ab_output_wait), .flags = AB_OP_EXTERNAL, \
+        .push = ab_output_wait_push, .cancel = ab_output_wait_cancel,          \
+        .drop = ab_output_wait_drop,                                           \
+    }
+
+/* A program that shares the outputs is about to start: waits, or blocks where
+ * it cannot wait, until all that was printed so far is written, and returns
+ * c->k(L, ..., 0).  At once in a box without config.standard_output.  `c` is
+ * static. */
+typedef struct ab_stdout_catch {
+    ab_op_type type;
+    lua_KFunction k;
+} ab_stdout_catch;
+int ab_stdout_catch_up(lua_State *L, const ab_stdout_catch *c);
+
 /* The openers, for modules.c. */
 int ab_open_base(lua_State *L);
 int ab_open_coroutine(lua_State *L);
@@ -159,7 +186,10 @@ int ab_open_net(lua_State *L);
 int ab_open_process(lua_State *L);
 int ab_open_progress(lua_State *L);
 int ab_open_signal(lua_State *L);
+int ab_open_stderr(lua_State *L);
 int ab_open_stdin(lua_State *L);
+int ab_open_stdout(lua_State *L);
+int ab_open_stdout_print(lua_State *L);
 int ab_open_url(lua_State *L);
 
 #endif

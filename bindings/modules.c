@@ -4,6 +4,7 @@
 
 static const ab_module modules[] = {
     {"asyncbox.base", ab_open_base, 1},
+    {"asyncbox.print", ab_open_stdout_print, 1},
     {"asyncbox.coroutine", ab_open_coroutine, 1},
     {"asyncbox.require", ab_open_require, 1},
     {"asyncbox", ab_open_async, 0},
@@ -15,7 +16,9 @@ static const ab_module modules[] = {
     {"asyncbox.process", ab_open_process, 0},
     {"asyncbox.progress", ab_open_progress, 0},
     {"asyncbox.signal", ab_open_signal, 0},
+    {"asyncbox.stderr", ab_open_stderr, 0},
     {"asyncbox.stdin", ab_open_stdin, 0},
+    {"asyncbox.stdout", ab_open_stdout, 0},
     {"asyncbox.url", ab_open_url, 0},
     {NULL, NULL, 0},
 };

@@ -338,11 +338,10 @@ static void make_streams(lua_State *L, spawn_plan *plan)
     }
 }
 
-int ab_process_spawn(lua_State *L)
+static int spawn(lua_State *L, int status, lua_KContext ctx)
 {
+    (void)status, (void)ctx;
     spawn_plan plan = {.child_fds = {-1, -1, -1}, .ours = {-1, -1, -1}};
-    lua_settop(L, LINK);
-    luaL_checktype(L, ARGS, LUA_TTABLE);
     lua_newtable(L); /* KEEP */
     plan.what = luaL_checkstring(L, WHAT);
     /* What is made while lua_close runs finalizers is never collected. */
@@ -367,4 +366,26 @@ int ab_process_spawn(lua_State *L)
         return fail(L, &plan, err);
     lua_settop(L, OBJECT);
     return 1;
+}
+
+/* Will the child write where we print?  Wrong options are found later. */
+static int shares_output(lua_State *L)
+{
+    int shares = 0;
+    if (!lua_istable(L, OPTIONS))
+        return 0;
+    for (int i = 1; i < 3; i++) {
+        if (lua_getfield(L, OPTIONS, stdio_keys[i]) == LUA_TSTRING)
+            shares |= strcmp(lua_tostring(L, -1), "inherit") == 0;
+        lua_pop(L, 1);
+    }
+    return shares;
+}
+
+int ab_process_spawn(lua_State *L)
+{
+    static const ab_stdout_catch c = {AB_STDOUT_WAIT("process.spawn"), spawn};
+    lua_settop(L, LINK);
+    luaL_checktype(L, ARGS, LUA_TTABLE);
+    return shares_output(L) ? ab_stdout_catch_up(L, &c) : spawn(L, LUA_OK, 0);
 }

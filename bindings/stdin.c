@@ -189,7 +189,7 @@ static int open_input(void)
         return UV_EBADF;
     if (S_ISDIR(st.st_mode))
         return UV_EISDIR;
-    int fd = ab_compat_reopen(STDIN_FILENO);
+    int fd = ab_compat_reopen(STDIN_FILENO, O_RDONLY);
     return fd >= 0 ? fd : pump_start();
 }
 

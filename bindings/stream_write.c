@@ -177,36 +177,15 @@ static int write_rest(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* Makes one string of a list of strings and numbers. */
-static void concat(lua_State *L)
-{
-    luaL_Buffer b;
-    lua_Integer n = luaL_len(L, 2);
-    luaL_buffinit(L, &b);
-    for (lua_Integer i = 1; i <= n; i++) {
-        int type = lua_geti(L, 2, i);
-        if (type != LUA_TSTRING && type != LUA_TNUMBER) {
-            lua_pushfstring(L, "string expected at index %I, got %s",
-                            (LUAI_UACINT)i, luaL_typename(L, -1));
-            luaL_argerror(L, 2, lua_tostring(L, -1));
-        }
-        luaL_addvalue(&b);
-    }
-    luaL_pushresult(&b);
-    lua_replace(L, 2);
-}
-
 int ab_stream_l_write(lua_State *L)
 {
     ab_stream *s = ab_stream_enter(L, write_type.name, AB_STREAM_WRITE);
     lua_settop(L, 2);
-    if (lua_istable(L, 2))
-        concat(L);
-    luaL_checkstring(L, 2);
+    ab_check_bytes(L, 2);
     if (s->shut)
         return ab_stream_fail(L, s, UV_EPIPE, write_type.name,
                               "the stream was shut down");
-    /* concat may have called __index and __len of a script: look again. */
+    /* It may have called __index and __len of a script: look again. */
     if (s->closed || s->writer)
         ab_stream_enter(L, write_type.name, AB_STREAM_WRITE);
     return write_rest(L, LUA_OK, 0);

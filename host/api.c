@@ -202,6 +202,11 @@ int asyncbox_step(asyncbox *box, uint64_t budget_ns)
     return ab_box_step(of(box), budget_ns);
 }
 
+int asyncbox_flush(asyncbox *box)
+{
+    return ab_outputs_flush(&of(box)->outputs);
+}
+
 const char *asyncbox_error_text(asyncbox *box) { return of(box)->error_text; }
 
 int asyncbox_exit_status(asyncbox *box) { return of(box)->exit_status; }

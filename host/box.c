@@ -168,6 +168,7 @@ static void box_free(ab_box *box)
     ab_loop_deinit(&box->loop);
     if (box->stream_buffer)
         ab_box_free(box, box->stream_buffer, AB_STREAM_BUFFER);
+    ab_outputs_deinit(&box->outputs);
     ab_timers_deinit(&box->loop.timers);
     ab_box_free(box, box->scope_timers,
                 box->scope_timer_count * sizeof *box->scope_timers);
@@ -194,6 +195,8 @@ int ab_box_new(const asyncbox_config *config, const ab_module *modules,
     ab_timers_init(&box->loop.timers, &box->limits);
     ab_grants_init(&box->grants, !config->sandbox);
     int err = ab_loop_init(&box->loop, config->virtual_time);
+    if (!err && config->standard_output)
+        err = ab_outputs_init(&box->outputs, box);
     if (!err) {
         box->root = ab_scope_root(box);
         err = box->root ? state_new(box) : UV_ENOMEM;
@@ -267,9 +270,10 @@ int ab_box_close(ab_box *box)
         box->L = NULL;
     }
     ab_scope_close_root(box);
+    int err = ab_outputs_finish(&box->outputs);
     /* What is still in flight finishes now, and frees itself. */
     while (box->live_ops && uv_run(&box->loop.uv, UV_RUN_ONCE))
         continue;
     box_free(box);
-    return 0;
+    return err;
 }

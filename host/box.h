@@ -7,6 +7,7 @@
 #include "limit.h"
 #include "loop.h"
 #include "op.h"
+#include "output.h"
 #include "sched.h"
 #include "scope.h"
 #include <lauxlib.h>
@@ -55,6 +56,7 @@ struct ab_box {
     ab_limits limits;
     ab_loop loop;
     ab_grants grants;
+    ab_outputs outputs;       /* NULLs without config.standard_output */
     const ab_module *modules; /* ends with a NULL name */
 
     /* scheduler: sched.c */

@@ -11,6 +11,7 @@
 #define NAME_BYTES 255
 
 #ifdef __linux__
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #endif
@@ -150,7 +151,7 @@ static int is_reopenable(int fd)
     return S_ISFIFO(st.st_mode) || isatty(fd);
 }
 
-int ab_compat_reopen(int fd)
+int ab_compat_reopen(int fd, int access)
 {
     char path[256];
     if (!is_reopenable(fd))
@@ -162,8 +163,24 @@ int ab_compat_reopen(int fd)
     if (err)
         return -err;
 #endif
-    int made = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int made = open(path, access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     return made < 0 ? -errno : made;
+}
+
+int ab_compat_watch_write(int fd)
+{
+#ifdef __linux__
+    struct epoll_event event = {.events = EPOLLOUT};
+    int watch = epoll_create1(EPOLL_CLOEXEC);
+    if (watch >= 0 && epoll_ctl(watch, EPOLL_CTL_ADD, fd, &event)) {
+        close(watch);
+        return -1;
+    }
+    return watch;
+#else
+    (void)fd;
+    return -1;
+#endif
 }
 
 size_t ab_compat_read_ahead(FILE *file)

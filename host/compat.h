@@ -31,11 +31,15 @@ enum {
 int ab_compat_open_beneath(int dir, const char *path, int flags, int mode,
                            unsigned how);
 
-/* Opens what `fd` is open on anew, for reading and without blocking: status
- * flags are then the new descriptor's own, and whoever shares `fd` does not
- * notice.  Only for pipes and terminals.  A descriptor (close-on-exec), or a
- * negative errno: it cannot be done here. */
-int ab_compat_reopen(int fd);
+/* Opens what `fd` is open on anew, O_RDONLY or O_WRONLY as `access` says and
+ * without blocking: status flags are then the new descriptor's own, and whoever
+ * shares `fd` does not notice.  Only for pipes and terminals.  A descriptor
+ * (close-on-exec), or a negative errno: it cannot be done here. */
+int ab_compat_reopen(int fd, int access);
+
+/* A descriptor that becomes readable when `fd` becomes writable, for libuv,
+ * which makes what it polls non-blocking.  -1 where there is no such thing. */
+int ab_compat_watch_write(int fd);
 
 /* How many bytes a FILE that is read from holds in its buffer; 0 where the
  * system does not tell. */

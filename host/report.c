@@ -12,6 +12,10 @@ void ab_report(ab_box *box, const char *text, size_t bytes)
         box->config.report(box->config.report_arg, text, bytes);
         return;
     }
+    if (box->outputs.err) {
+        ab_outputs_say(&box->outputs, text, bytes, "\n");
+        return;
+    }
     fflush(stdout); /* in the order in which it happened */
     fwrite(text, 1, bytes, stderr);
     fputc('\n', stderr);

@@ -96,6 +96,7 @@ static void turn(ab_box *box, int block)
 {
     if (box->ready_first) {
         ab_sched_batch(box);
+        ab_outputs_turn(&box->outputs);
         look_at_interrupt(box);
         if (box->main_ended)
             look_at_main(box);
@@ -141,6 +142,7 @@ static void finish(ab_box *box)
         }
         report_lost(box, task);
     }
+    ab_outputs_turn(&box->outputs);
 }
 
 static int outcome(const ab_box *box)

@@ -93,6 +93,12 @@ typedef struct asyncbox_config {
     void *alloc_arg;
     asyncbox_report_fn report; /* NULL: to standard error */
     void *report_arg;
+    int standard_output; /* 1: what the script prints goes to descriptors 1 and
+                            2 through a queue of the box, past C's stdout and
+                            stderr, and does not block the loop when the other
+                            side is slow; reports without `report` go there,
+                            too.  For one box of a process.  0: through C's
+                            stdout, which blocks. */
 } asyncbox_config;
 
 /* Fills in the defaults: an embedded box is a sandbox with no grants. */
@@ -103,8 +109,17 @@ ASYNCBOX_API int asyncbox_new(const asyncbox_config *config, asyncbox **out);
 
 /* Closes a box at any moment: waits are stopped, every task's <close>
  * variables run (they may not wait any more), everything is freed.  NULL is
- * fine.  Refused (UV_EBUSY) while the box is running on this thread. */
+ * fine.  Refused (UV_EBUSY) while the box is running on this thread.  With
+ * config.standard_output it blocks until all that was printed is written; any
+ * other negative code says that something could not be, and the box is gone
+ * all the same. */
 ASYNCBOX_API int asyncbox_free(asyncbox *box);
+
+/* With config.standard_output: blocks until all that was printed is written, as
+ * a host does before it prints something itself.  0, UV_ECANCELED when the box
+ * is interrupted meanwhile, or why something could not be written.  Else: 0.
+ * asyncbox_error_text stays. */
+ASYNCBOX_API int asyncbox_flush(asyncbox *box);
 
 /* Grants: kind is "read" or "write" (rule: a folder or file), "net" (rule:
  * host, host:port or *), "listen" (rule: address, address:port, port or *;

@@ -10,8 +10,10 @@
 /* The header's promise: on Unix libuv's codes are negated errno values. */
 #define CODE_NOMEM (-ENOMEM)
 
-static int fail(const char *text)
+/* After what the box has printed. */
+static int fail(asyncbox *box, const char *text)
 {
+    asyncbox_flush(box);
     fprintf(stderr, "asyncbox: %s\n", text);
     return CLI_FAILED;
 }
@@ -33,22 +35,22 @@ static int run_spawned(asyncbox *box)
     case ASYNCBOX_EDEADLK:
         return CLI_FAILED;
     default:
-        return fail(*asyncbox_error_text(box) ? asyncbox_error_text(box)
-                                              : asyncbox_err_text(code));
+        return fail(box, *asyncbox_error_text(box) ? asyncbox_error_text(box)
+                                                   : asyncbox_err_text(code));
     }
 }
 
 static int run_string(asyncbox *box, const char *code, const char *name)
 {
     if (asyncbox_spawn_string(box, code, strlen(code), name, 0, NULL) < 0)
-        return fail(asyncbox_error_text(box));
+        return fail(box, asyncbox_error_text(box));
     return run_spawned(box);
 }
 
 static int run_file(asyncbox *box, const char *path, int argc)
 {
     if (asyncbox_spawn_file(box, path, argc, NULL) < 0)
-        return fail(asyncbox_error_text(box));
+        return fail(box, asyncbox_error_text(box));
     return run_spawned(box);
 }
 
@@ -76,7 +78,7 @@ static int run_require(asyncbox *box, const char *value)
     char *to = code;
     int status;
     if (!code)
-        return fail("not enough memory");
+        return fail(box, "not enough memory");
     to += sprintf(to, "%s", before);
     to = append_quoted(to, value, name_length);
     to += sprintf(to, "%s", between);
@@ -142,7 +144,7 @@ static int allow(asyncbox *box, const cli_item *item)
         char *copy = malloc(length + 1);
         int code;
         if (!copy)
-            return fail("not enough memory");
+            return fail(box, "not enough memory");
         memcpy(copy, rule, length);
         copy[length] = '\0';
         code = asyncbox_allow(box, item->grant, copy);
@@ -167,14 +169,26 @@ static int prepare(asyncbox *box, const cli_options *options)
     if (!status && asyncbox_set_args(box, options->argc,
                                      (const char *const *)options->argv,
                                      options->script) < 0)
-        status = fail("not enough memory for the arguments");
+        status = fail(box, "not enough memory for the arguments");
     return status;
+}
+
+/* What was printed must have arrived. */
+static int close_box(asyncbox *box, int status)
+{
+    int code = asyncbox_free(box);
+    if (code < 0)
+        fprintf(stderr, "asyncbox: cannot write to standard output: %s\n",
+                asyncbox_err_text(code));
+    return code < 0 && !status ? CLI_FAILED : status;
 }
 
 static asyncbox *new_box(const cli_options *options, int *status)
 {
     asyncbox *box = NULL;
-    int code = asyncbox_new(&options->config, &box);
+    asyncbox_config config = options->config;
+    config.standard_output = 1;
+    int code = asyncbox_new(&config, &box);
     if (code >= 0)
         return box;
     *status = CLI_FAILED;
@@ -206,8 +220,7 @@ int cli_run(const cli_options *options)
         status = run_items(box, options);
         cli_signals_watch(NULL);
     }
-    asyncbox_free(box);
-    return status;
+    return close_box(box, status);
 }
 
 /* ---- asyncbox test ---- */
@@ -243,6 +256,5 @@ int cli_test(int argc, char **argv, int first)
         status = run_string(box, code, "@asyncbox test");
         cli_signals_watch(NULL);
     }
-    asyncbox_free(box);
-    return status;
+    return close_box(box, status);
 }

@@ -72,7 +72,7 @@ int cli_signals_caught(void) { return caught; }
 static int is_broken(int fd)
 {
     struct pollfd place = {.fd = fd, .events = POLLOUT};
-    return poll(&place, 1, 0) == 1 && (place.revents & POLLERR);
+    return poll(&place, 1, 0) == 1 && (place.revents & (POLLERR | POLLHUP));
 }
 
 static void on_pipe(int sig)
