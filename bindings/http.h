@@ -4,12 +4,109 @@
 
 #include "binding.h"
 
+typedef struct ab_http_session {
+    ab_client *client; /* NULL: not yet opened, or gone */
+    ab_bounds bounds;
+    unsigned collect_from, collect_at; /* see collect_abandoned */
+    int closed;
+    int counted; /* in box->live_handles */
+    int jar;     /* keeps cookies */
+    int options; /* has AB_HTTP_OPTIONS */
+    int is_unix; /* its transfers talk to a Unix socket */
+} ab_http_session;
+
+/* Its user values. */
+enum {
+    AB_HTTP_LINES = 1, /* a string: headers of every request */
+    AB_HTTP_BASE_URL,
+    AB_HTTP_OPTIONS, /* a table: what the Lua parts do for every request */
+    AB_HTTP_SESSION_VALUES = AB_HTTP_OPTIONS
+};
+
+extern const ab_class ab_http_session_class;
+
 /* http_headers.c: makes lines ("Name: value" and a NUL each) of the table at
  * idx, followed by those of `base` whose names it does not mention.  They lie
  * in a userdata that is pushed, so they live while it stays on the stack.
  * Raises: `what` is the function that the script called. */
 void ab_http_lines(lua_State *L, int idx, const char *what, const char *base,
                    size_t base_bytes, const char **out, size_t *out_bytes);
+
+/* http_url.c: argument `arg` with the base_url of the session at `self` in
+ * front if it has one and the URL is not complete; replaces the argument.
+ * Raises for what is plainly no URL. */
+const char *ab_http_url(lua_State *L, int self, int arg, const char *what);
+/* The same check for an option. */
+void ab_http_url_check(lua_State *L, const char *what, const char *url,
+                       size_t bytes);
+/* Does it hold a user or password? */
+int ab_http_url_has_login(const char *url);
+/* Raises EURL; user and password are left out of the error's URL. */
+int ab_http_url_raise(lua_State *L, const char *what, const char *url,
+                      const char *why);
+
+/* ---- http_option.c ---- */
+
+/* Options that sessions and single requests have in common. */
+void ab_http_bounds(lua_State *L, int opts, const char *what,
+                    ab_bounds *bounds);
+/* Are these all of the options, or are there none?  Else they are the Lua
+ * parts' matter.  The keys that C reads: */
+int ab_http_is_plain(lua_State *L, int opts, const char *const *keys);
+extern const char *const ab_http_request_keys[];
+extern const char *const ab_http_session_keys[];
+/* What is sent with it. What r points to stays on the stack. */
+void ab_http_read_request(lua_State *L, int opts, const char *what, int self,
+                          ab_request *r);
+/* What the Lua parts have put together, besides. */
+void ab_http_read_extras(lua_State *L, int opts, const char *what,
+                         ab_request *r);
+/* Raises EDENIED. */
+void ab_http_check_unix(lua_State *L, const char *what, const char *path);
+/* Does it talk to a Unix socket, whatever the URL says? */
+int ab_http_is_unix(const ab_http_session *s, const ab_request *r);
+/* A text without line breaks and NUL. */
+const char *ab_http_option_text(lua_State *L, int opts, const char *what,
+                                const char *key, const char *otherwise);
+
+/* ---- http_session.c ---- */
+
+ab_http_session *ab_http_session_new(lua_State *L);
+/* Opens the client of the default session, which is opened by its first fetch;
+ * raises ECLOSED. */
+void ab_http_need_client(lua_State *L, ab_http_session *s, const char *what);
+int ab_http_raise_closed(lua_State *L, const char *what);
+/* Makes a session of (options, settings, options of the Lua parts or nil, has
+ * it a jar). */
+int ab_http_new_session(lua_State *L);
+/* The client of the session at idx, opened if it was not; raises ECLOSED. */
+ab_client *ab_http_client(lua_State *L, int idx, const char *what);
+void ab_http_session_end(lua_State *L, ab_http_session *s);
+int ab_http_l_session(lua_State *L);
+int ab_http_l_session_close(lua_State *L);
+int ab_http_l_session_tostring(lua_State *L);
+int ab_http_l_session_index(lua_State *L);
+int ab_http_l_session_map(lua_State *L);
+
+/* ---- http.c, for the Lua parts ---- */
+
+/* The function behind http.get and the others, when all is put together:
+ * (session, verb, method, url, options). */
+int ab_http_fetch(lua_State *L);
+/* "http.get"; raises for what is no verb. */
+const char *ab_http_verb_name(lua_State *L, int arg);
+/* ---- http_core.c ---- */
+
+/* Calls a function of the Lua parts ("request") with the values on
+ * the stack from 1 on and returns its results.  The last statement. */
+int ab_http_call(lua_State *L, const char *name);
+/* Reads a list of names and values ({"proxy", "http://...", "verify", 0}) into
+ * settings.  They lie in a userdata that is pushed and point to strings of the
+ * list. */
+const ab_setting *ab_http_settings(lua_State *L, int idx, unsigned *count);
+/* The feed of the userdata at idx, or NULL; it is the script's no more than
+ * before. */
+ab_feed *ab_http_feed(lua_State *L, int idx);
 
 /* ---- http_fault.c ---- */
 

@@ -52,13 +52,13 @@ static void put_line(lua_State *L, sink *s, const char *what, int name_idx,
         return;
     }
     if (type != LUA_TSTRING && type != LUA_TNUMBER)
-        luaL_error(L, "%s: header '%s': string expected, got %s", what, name,
-                   luaL_typename(L, idx));
+        ab_misuse(L, "%s: header '%s': string expected, got %s", what, name,
+                  luaL_typename(L, idx));
     lua_pushvalue(L, idx); /* converting a number must not change the table */
     const char *value = lua_tolstring(L, -1, &n);
     if (!is_value(value, n))
-        luaL_error(L, "%s: header '%s': a value with a line break or NUL", what,
-                   name);
+        ab_misuse(L, "%s: header '%s': a value with a line break or NUL", what,
+                  name);
     if (n == 0) {
         put(s, ";", 2);
     } else {
@@ -75,11 +75,11 @@ static void put_table(lua_State *L, sink *s, const char *what, int table)
         int value = lua_gettop(L), key = value - 1;
         size_t n;
         if (lua_type(L, key) != LUA_TSTRING)
-            luaL_error(L, "%s: headers: names expected, got a %s", what,
-                       luaL_typename(L, key));
+            ab_misuse(L, "%s: headers: names expected, got a %s", what,
+                      luaL_typename(L, key));
         const char *name = lua_tolstring(L, key, &n);
         if (!is_name(name, n))
-            luaL_error(L, "%s: headers: '%s' is not a header name", what, name);
+            ab_misuse(L, "%s: headers: '%s' is not a header name", what, name);
         if (!lua_istable(L, value)) {
             put_line(L, s, what, key, value);
             continue;
@@ -109,8 +109,8 @@ void ab_http_lines(lua_State *L, int idx, const char *what, const char *base,
                    size_t base_bytes, const char **out, size_t *out_bytes)
 {
     if (lua_type(L, idx) != LUA_TTABLE)
-        luaL_error(L, "%s: option 'headers': table expected, got %s", what,
-                   luaL_typename(L, idx));
+        ab_misuse(L, "%s: option 'headers': table expected, got %s", what,
+                  luaL_typename(L, idx));
     luaL_checkstack(L, 6, NULL);
     idx = lua_absindex(L, idx);
     sink measured = {NULL, 0};

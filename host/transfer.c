@@ -280,6 +280,7 @@ int ab_transfer_keep_url(ab_transfer *t)
 void ab_transfer_let_go(ab_transfer *t)
 {
     ab_list_remove(&t->link);
+    ab_feed_detach(t);
     if (t->easy)
         ab_easy_give(t->easy);
     t->easy = NULL;

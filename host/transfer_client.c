@@ -57,6 +57,7 @@ static int set_fixed_options(ab_easy *easy)
 static void free_easy(ab_easy *easy)
 {
     ab_client *client = easy->client;
+    ab_cookies_unset(easy);
     client->curl->easy_cleanup(easy->curl);
     ab_box_free(client->box, easy, sizeof *easy);
 }
@@ -107,6 +108,7 @@ void ab_easy_give(ab_easy *easy)
         return;
     }
     if (easy->bent) {
+        ab_cookies_unset(easy);
         client->curl->easy_reset(easy->curl);
         if (set_fixed_options(easy) < 0) {
             free_easy(easy);

@@ -64,7 +64,8 @@ struct ab_client {
     unsigned held; /* transfers that scripts hold and that are not done */
     int woken;     /* a task can go on */
     int closing;
-    int nudge; /* see ab_feed_nudge */
+    int nudge;      /* see ab_feed_nudge */
+    unsigned feeds; /* transfers that have one */
 };
 
 /* A handle from the idle ones or a new one; NULL: no memory. */
@@ -104,9 +105,10 @@ int ab_settings_is_digest(const ab_transfer *t);
  * URL, or no memory. */
 char *ab_url_without_login(const ab_curl *curl, const char *url);
 
-/* transfer_cookie.c: for a handle that is set up; for a client that closes,
- * whose handles are gone. */
+/* transfer_cookie.c: for a handle that is set up, and before it is reset or
+ * freed; for a client that closes, whose handles are gone. */
 int ab_cookies_set(ab_easy *easy);
+void ab_cookies_unset(ab_easy *easy);
 void ab_client_close_jar(ab_client *client);
 /* Bounds their number, when client->cookies_seen says that there may be many.
  * Outside of curl's callbacks. */
@@ -121,6 +123,9 @@ void ab_feed_detach(ab_transfer *t);
  * but notices only when it is told to go on, which must be outside of its
  * callbacks: ab_feed_nudge, when client->nudge is set. */
 void ab_feed_answered(ab_transfer *t);
+/* Curl has lost interest in its socket.  While an upload rests, that is the
+ * server's end of the connection, which it would only notice when it sends. */
+void ab_feed_unheard(ab_client *client, CURL *curl);
 void ab_feed_nudge(ab_client *client);
 
 /* transfer.c: the DONE message; an end that curl did not find. */

@@ -43,6 +43,13 @@ int ab_cookies_set(ab_easy *easy)
     return bad ? UV_ENOMEM : 0;
 }
 
+void ab_cookies_unset(ab_easy *easy)
+{
+    /* A reset forgets the list of files without freeing it. */
+    if (easy->client->share)
+        easy->client->curl->easy_setopt(easy->curl, CURLOPT_COOKIEFILE, NULL);
+}
+
 size_t ab_client_cookies(ab_client *client, char *out, size_t room)
 {
     struct curl_slist *list = NULL;

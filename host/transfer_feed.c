@@ -11,7 +11,8 @@ enum {
 struct ab_feed {
     ab_box *box;
     ab_transfer *transfer; /* who sends it, or NULL */
-    ab_op *waiter;         /* of the script's side, or NULL */
+    ab_op *waiter;         /* for room, or NULL */
+    ab_op *end_waiter;     /* for all to be sent, or NULL */
     char *data;            /* data[from .. to) is not yet sent */
     size_t capacity, from, to;
     int64_t length;      /* -1: not known */
@@ -19,7 +20,9 @@ struct ab_feed {
     unsigned held : 1;   /* by the script's side */
     unsigned whole : 1;  /* ended as it should */
     unsigned paused : 1; /* curl waits to be told that there is more */
-    unsigned over : 1;
+    unsigned over : 1;   /* nobody wants more */
+    unsigned sent : 1;   /* curl knows that it was all */
+    unsigned lost : 1;   /* the server has ended the connection */
 };
 
 static void free_if_alone(ab_feed *f)
@@ -31,10 +34,10 @@ static void free_if_alone(ab_feed *f)
     ab_box_free(f->box, f, sizeof *f);
 }
 
-static void wake_waiter(ab_feed *f)
+static void wake(ab_feed *f, ab_op **slot)
 {
-    ab_op *op = f->waiter;
-    f->waiter = NULL;
+    ab_op *op = *slot;
+    *slot = NULL;
     if (op && f->transfer && f->transfer->client)
         f->transfer->client->woken = 1;
     if (op)
@@ -68,7 +71,7 @@ ab_feed *ab_feed_new(ab_box *box, int64_t length)
 void ab_feed_free(ab_feed *f)
 {
     f->held = 0;
-    f->waiter = NULL;
+    f->waiter = f->end_waiter = NULL;
     resume(f);
     free_if_alone(f);
 }
@@ -131,6 +134,12 @@ void ab_feed_wait(ab_feed *f, ab_op *op) { f->waiter = op; }
 
 void ab_feed_unwait(ab_feed *f) { f->waiter = NULL; }
 
+int ab_feed_is_sent(const ab_feed *f) { return f->over || f->sent; }
+
+void ab_feed_wait_sent(ab_feed *f, ab_op *op) { f->end_waiter = op; }
+
+void ab_feed_unwait_sent(ab_feed *f) { f->end_waiter = NULL; }
+
 /* ---- the transfer's side ---- */
 
 static void let_buffer_go(ab_feed *f)
@@ -148,10 +157,16 @@ static size_t on_read(char *out, size_t one, size_t n, void *arg)
     ab_transfer *t = ((ab_easy *)arg)->transfer;
     ab_feed *f = t->feed;
     size_t bytes = f->to - f->from;
-    if (bytes == 0 && f->whole)
+    /* The script stops when the server has refused, curl goes on when that was
+     * with "Connection: close".  And who has answered may go. */
+    int refused = (!f->held && t->status >= 300) || (f->lost && t->status);
+    if (bytes == 0 && (f->whole || refused)) {
+        f->sent = 1;
+        wake(f, &f->end_waiter);
         return 0;
-    if (bytes == 0 && !f->held) {
-        t->failure = UV_ECANCELED;
+    }
+    if (f->lost || (bytes == 0 && !f->held)) {
+        t->failure = f->lost ? UV_EOF : UV_ECANCELED;
         return CURL_READFUNC_ABORT;
     }
     if (bytes == 0) {
@@ -166,13 +181,14 @@ static size_t on_read(char *out, size_t one, size_t n, void *arg)
     if (f->from == f->to)
         let_buffer_go(f);
     if (!ab_feed_is_full(f))
-        wake_waiter(f);
+        wake(f, &f->waiter);
     return bytes;
 }
 
 void ab_feed_attach(ab_transfer *t, ab_feed *f)
 {
     t->feed = f;
+    t->client->feeds++;
     f->transfer = t;
 }
 
@@ -182,10 +198,13 @@ void ab_feed_detach(ab_transfer *t)
     if (!f)
         return;
     t->feed = NULL;
-    f->transfer = NULL;
     f->over = 1;
     f->paused = 0;
-    wake_waiter(f);
+    wake(f, &f->waiter);
+    wake(f, &f->end_waiter);
+    f->transfer = NULL;
+    if (t->client)
+        t->client->feeds--;
     free_if_alone(f);
 }
 
@@ -210,13 +229,25 @@ void ab_feed_answered(ab_transfer *t)
         t->client->nudge = 1;
 }
 
+void ab_feed_unheard(ab_client *client, CURL *curl)
+{
+    char *private = NULL;
+    client->curl->easy_getinfo(curl, CURLINFO_PRIVATE, &private);
+    const ab_easy *easy = (ab_easy *)(void *)private;
+    ab_transfer *t = easy ? easy->transfer : NULL;
+    if (!t || !t->feed || !t->feed->paused || t->paused)
+        return;
+    t->feed->lost = 1;
+    client->nudge = 1;
+}
+
 void ab_feed_nudge(ab_client *client)
 {
     client->nudge = 0;
     for (ab_link *l = client->transfers.next; l != &client->transfers;
          l = l->next) {
         ab_transfer *t = ab_container(l, ab_transfer, link);
-        if (t->feed && t->status >= 300)
+        if (t->feed && (t->status >= 300 || t->feed->lost))
             resume(t->feed);
     }
 }

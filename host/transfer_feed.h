@@ -37,4 +37,9 @@ void ab_feed_wait(ab_feed *feed, ab_op *op);
 /* Nobody waits any more: for the op's cancel hook. */
 void ab_feed_unwait(ab_feed *feed);
 
+/* The same for its end: all was sent, or nobody wants more. */
+int ab_feed_is_sent(const ab_feed *feed);
+void ab_feed_wait_sent(ab_feed *feed, ab_op *op);
+void ab_feed_unwait_sent(ab_feed *feed);
+
 #endif

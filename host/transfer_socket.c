@@ -103,11 +103,12 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 int ab_sock_on_change(CURL *curl, curl_socket_t fd, int what, void *arg,
                       void *unused)
 {
-    (void)curl;
     (void)unused;
     ab_client *client = arg;
     ab_sock *sock = find(client, fd);
     if (what == CURL_POLL_REMOVE) {
+        if (client->feeds)
+            ab_feed_unheard(client, curl);
         if (sock && sock->ours)
             sock->wanted = 0;
         else if (sock)

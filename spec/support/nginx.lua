@@ -7,7 +7,8 @@
 --   server:stop()
 --
 -- start { locations = "location /x { ... }" } adds to the server block,
--- start { http = "limit_req_zone ..." } to the block around it.
+-- start { http = "limit_req_zone ..." } to the block around it. In both $DIR is the
+-- folder, $PORT the port and $TLS another one (the next) for a server of one's own.
 
 local nginx = {}
 nginx.__index = nginx
@@ -71,12 +72,9 @@ function nginx.start(opts)
   local said
   for _ = 1, 20 do
     local port = math.random(20000, 32000) -- below what the kernel gives to clients
-    local values = {
-      DIR = dir,
-      PORT = tostring(port),
-      HTTP = opts.http or "",
-      LOCATIONS = opts.locations or "",
-    }
+    local values = { DIR = dir, PORT = tostring(port), TLS = tostring(port + 1) }
+    values.HTTP = (opts.http or ""):gsub("%$(%u+)", values)
+    values.LOCATIONS = (opts.locations or ""):gsub("%$(%u+)", values)
     write_file(dir .. "/nginx.conf", (config:gsub("%$(%u+)", values)))
     local ok
     said, ok = shell(string.format(
