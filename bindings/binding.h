@@ -17,6 +17,7 @@
 #include "scope.h"
 #include "sigkeep.h"
 #include "signum.h"
+#include "tls.h"
 #include "transfer.h"
 #include "treewatch.h"
 #include <lauxlib.h>
@@ -140,6 +141,11 @@ void ab_stream_end(ab_stream *stream);
 void ab_stream_discard(ab_stream *stream);
 /* The stream at idx, or NULL when it is something else. */
 ab_stream *ab_stream_test(lua_State *L, int idx);
+
+/* Pushes the table of stream_tls.lua, for other Lua parts:
+ *   prepare(what, is_server, options, name) -> prepared    waits, raises
+ *   start(stream, prepared)                                waits, raises */
+void ab_stream_push_tls(lua_State *L);
 
 /* ---- addresses (address.c) ---- */
 

@@ -79,6 +79,7 @@ void ab_stream_unref(ab_stream *s)
     if (--s->refs > 0)
         return;
     ab_stream_free_buffer(s);
+    ab_stream_tls_free(s);
     if (s->name_bytes)
         ab_box_free(s->box, (char *)s->name, s->name_bytes);
     ab_box_free(s->box, s, sizeof *s);
@@ -105,8 +106,10 @@ static void on_closed(uv_handle_t *handle)
     s->box->live_handles--;
     if (s->source)
         s->source->closed(s->box);
-    if (!s->reader)
+    if (!s->reader) {
         ab_stream_free_buffer(s);
+        ab_stream_tls_free(s);
+    }
     ab_stream_unref(s);
 }
 
@@ -126,6 +129,7 @@ void ab_stream_end(ab_stream *s)
     ab_list_remove(&s->closer.link);
     end_wait(s->reader, ASYNCBOX_ECLOSED);
     end_wait(s->writer, ASYNCBOX_ECLOSED);
+    end_wait(s->shaker, ASYNCBOX_ECLOSED);
     uv_close(&s->uv.handle, on_closed);
 }
 
@@ -159,7 +163,9 @@ ab_stream *ab_stream_test(lua_State *L, int idx)
 int ab_stream_fail(lua_State *L, const ab_stream *s, int code, const char *op,
                    const char *message)
 {
-    if (!message && s->source)
+    if (!message && s->tls)
+        message = ab_stream_tls_explain(s, code);
+    else if (!message && s->source)
         message = s->source->explain(code);
     return ab_error_raise(L, code,
                           &(ab_detail){op, message, "stream", s->name});
@@ -186,6 +192,9 @@ ab_stream *ab_stream_enter(lua_State *L, const char *op, unsigned flag)
         ab_stream_fail(L, s, UV_EBUSY, op,
                        reads ? "another task is reading from this stream"
                              : "another task is writing to this stream");
+    if (s->shaker)
+        ab_stream_fail(L, s, UV_EBUSY, op,
+                       "the TLS handshake is still going on");
     if (s->source && !s->open)
         s->source->open(L, s, op);
     return s;
@@ -206,6 +215,7 @@ static const ab_op_type close_type = {
 static int end_now(lua_State *L, ab_stream *s)
 {
     int untold = s->write_error && !s->write_told && !s->closed;
+    ab_stream_tls_read_away(s);
     ab_stream_end(s);
     if (untold)
         return ab_stream_write_fail(L, s, close_type.name);
@@ -230,6 +240,7 @@ static int l_close(lua_State *L)
 {
     ab_stream *s = ab_stream_self(L);
     lua_settop(L, 1);
+    ab_stream_tls_notify(s);
     if (needs_drain(s)) {
         ab_task_check(L, close_type.name);
         return ab_stream_wait_room(L, s, &close_type, 0, 0, close_drained);
@@ -248,8 +259,12 @@ static int l_close_variable(lua_State *L)
 {
     ab_stream *s = ab_stream_self(L);
     int failing = !lua_isnoneornil(L, 2);
+    if (!failing)
+        ab_stream_tls_notify(s);
     if (!failing && (!needs_drain(s) || ab_may_wait(L)))
         return l_close(L);
+    if (!failing)
+        ab_stream_tls_read_away(s);
     ab_stream_end(s);
     return 0;
 }
@@ -289,7 +304,9 @@ static const luaL_Reg methods[] = {
     {"read_until", ab_stream_l_read_until},
     {"reset", ab_stream_l_reset},
     {"shutdown", l_shutdown},
+    {"start_tls", ab_stream_l_start_tls},
     {"timeout", ab_stream_l_timeout},
+    {"tls", ab_stream_l_tls},
     {"write", ab_stream_l_write},
     {NULL, NULL},
 };

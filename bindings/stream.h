@@ -5,6 +5,8 @@
  *   stream_read.c   the read buffer, and the methods that take from it
  *   stream_write.c  write, and what waits until the other side has taken it
  *   stream_socket.c what only sockets have: addresses, options, half a close
+ *   stream_tls.c    the filter between the socket and the buffers: TLS
+ *   stream_tls.lua  its options
  *
  * A stream is C memory of the box with a libuv handle in it.  The Lua object is
  * one pointer to it and may be collected at any moment. */
@@ -43,8 +45,10 @@ struct ab_stream {
     ab_op *reader, *writer;      /* at most one each, until pushed */
     char *in; /* read buffer: in[in_pos .. in_len) is unread.  NULL: empty */
     size_t in_cap, in_pos, in_len;
-    size_t queued;     /* bytes handed to libuv that it has not got rid of */
-    size_t high_water; /* write waits when more than this is queued */
+    ab_tls *tls;   /* what goes over the wire is cipher text; NULL: it is not */
+    ab_op *shaker; /* who waits for its handshake, until pushed */
+    size_t queued; /* bytes handed to libuv that it has not got rid of */
+    size_t high_water;         /* write waits when more than this is queued */
     int64_t read_ns, write_ns; /* how long a call may wait; 0: for ever */
 };
 
@@ -63,6 +67,12 @@ ab_stream *ab_stream_enter(lua_State *L, const char *op, unsigned flag);
 void ab_stream_unref(ab_stream *s);
 /* Lets libuv fill the read buffer from now on: 0 or a code. */
 int ab_stream_start_reading(ab_stream *s);
+void ab_stream_stop_reading(ab_stream *s);
+/* n bytes have come to where libuv was told to put them (with TLS: so far
+ * before that, see AB_STREAM_TLS_GAP). */
+void ab_stream_received(ab_stream *s, size_t n);
+/* Copies and hands to libuv: 0 or a code. */
+int ab_stream_queue(ab_stream *s, const char *data, size_t bytes);
 /* Frees the read buffer. */
 void ab_stream_free_buffer(ab_stream *s);
 
@@ -87,6 +97,33 @@ int ab_stream_drain(lua_State *L, ab_stream *s, const ab_op_type *type,
 int ab_stream_set_name(ab_stream *s, const char *name);
 /* Counts the handle, which was initialised, as open. */
 void ab_stream_opened(ab_stream *s);
+
+/* ---- TLS: stream_tls.c ---- */
+
+/* Tells the other side, as far as it can without waiting, that all has been
+ * written.  Also without s->tls. */
+void ab_stream_tls_notify(ab_stream *s);
+/* Before closing: reads what nobody wants any more.  Also without s->tls. */
+void ab_stream_tls_read_away(ab_stream *s);
+void ab_stream_tls_free(ab_stream *s);
+/* Cipher text is read into the free end of the buffer so far behind what is
+ * unread that the plain text, which is never longer than its cipher text and
+ * one record that was incomplete before, does not reach what is not yet
+ * decrypted. */
+#define AB_STREAM_TLS_GAP ((size_t)17 << 10)
+/* n bytes of cipher text have come, and are that far behind. */
+void ab_stream_tls_input(ab_stream *s, const char *cipher, size_t n);
+/* Reading has failed or ended. */
+void ab_stream_tls_broken(ab_stream *s, int code);
+/* Gets rid of what it can of data[*done ..]: 1 all is handed over, 0 it has to
+ * wait, or a code. */
+int ab_stream_tls_hand_over(ab_stream *s, const char *data, size_t len,
+                            size_t *done);
+/* What a code means here; NULL: what it means everywhere. */
+const char *ab_stream_tls_explain(const ab_stream *s, int code);
+
+int ab_stream_l_start_tls(lua_State *L);
+int ab_stream_l_tls(lua_State *L);
 
 int ab_stream_l_write(lua_State *L);
 int ab_stream_l_read(lua_State *L);

@@ -191,18 +191,20 @@ static void take_shared(ab_stream *s, size_t n)
 
 /* Room for more in a buffer of its own: at the end, by moving what is unread,
  * or by growing. */
-static int make_room(ab_stream *s)
+static int make_room(ab_stream *s, size_t bytes)
 {
     size_t unread = unread_bytes(s);
     if (!unread)
         s->in_pos = s->in_len = 0;
-    if (s->in_cap - s->in_len >= SPACE_MIN)
+    if (s->in_cap - s->in_len >= bytes)
         return 1;
-    if (s->in_pos && unread <= s->in_cap / 2) {
+    if (s->in_pos && unread <= s->in_cap / 2 && s->in_cap - unread >= bytes) {
         move_to_front(s);
         return 1;
     }
     size_t cap = s->in_cap >= BUFFER ? s->in_cap * 2 : BUFFER;
+    while (cap - s->in_len < bytes)
+        cap *= 2;
     char *in = ab_box_realloc(s->box, s->in, s->in_cap, cap);
     if (!in)
         return 0;
@@ -214,7 +216,7 @@ static int make_room(ab_stream *s)
 int ab_stream_feed(ab_stream *s, FILE *from, size_t bytes)
 {
     while (bytes) {
-        if (!make_room(s))
+        if (!make_room(s, SPACE_MIN))
             return UV_ENOMEM;
         size_t space = s->in_cap - s->in_len;
         size_t n =
@@ -227,28 +229,38 @@ int ab_stream_feed(ab_stream *s, FILE *from, size_t bytes)
     return 0;
 }
 
+/* Where at least so many bytes may be put, for ab_stream_received; NULL: no
+ * memory. */
+static char *place(ab_stream *s, size_t least, size_t *space)
+{
+    if (s->in_cap >= BUFFER) {
+        if (!make_room(s, least))
+            return NULL;
+        *space = s->in_cap - s->in_len;
+        return s->in + s->in_len;
+    }
+    if (!have_shared(s->box))
+        return NULL;
+    *space = BUFFER - unread_bytes(s);
+    return (char *)s->box->stream_buffer + unread_bytes(s);
+}
+
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
     ab_stream *s = handle->data;
-    char *room = NULL;
-    size_t space = 0;
-    if (s->in_cap >= BUFFER) {
-        if (make_room(s)) {
-            room = s->in + s->in_len;
-            space = s->in_cap - s->in_len;
-        }
-    } else if (have_shared(s->box)) {
-        room = (char *)s->box->stream_buffer + unread_bytes(s);
-        space = BUFFER - unread_bytes(s);
+    size_t gap = s->tls ? AB_STREAM_TLS_GAP : 0, space = 0;
+    char *room = place(s, gap + SPACE_MIN, &space);
+    if (room) {
+        room += gap;
+        space -= gap;
     }
     if (space > INT32_MAX)
         space = INT32_MAX;
     *buf = uv_buf_init(room, (unsigned)space);
 }
 
-/* n bytes have come to where on_alloc said. */
-static void received(ab_stream *s, size_t n)
+void ab_stream_received(ab_stream *s, size_t n)
 {
     if (s->in_cap >= BUFFER)
         s->in_len += n;
@@ -256,7 +268,7 @@ static void received(ab_stream *s, size_t n)
         take_shared(s, n);
 }
 
-static void stop_reading(ab_stream *s)
+void ab_stream_stop_reading(ab_stream *s)
 {
     if (s->reading)
         uv_read_stop(&s->uv.stream);
@@ -282,12 +294,14 @@ static void end_if_idle(ab_stream *s)
         ioctl(fd, FIONREAD, &bytes) == 0 && bytes > 0)
         return;
     s->ended = 1;
-    stop_reading(s);
+    ab_stream_stop_reading(s);
 }
 
 static void end(ab_stream *s)
 {
-    if (s->source)
+    if (s->tls)
+        s->read_error = ab_tls_input_end(s->tls);
+    else if (s->source)
         s->read_error = s->source->end(s);
     s->ended = s->read_error == 0;
 }
@@ -300,7 +314,6 @@ static int is_full(const ab_stream *s)
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
-    (void)buf;
     ab_stream *s = stream->data;
     int failure = 0;
     if (n == 0)
@@ -310,22 +323,26 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
             ab_stream_end(s);
         return; /* the next bytes come to the same place */
     }
-    if (n > 0) {
-        received(s, (size_t)n);
+    if (n > 0 && s->tls) {
+        ab_stream_tls_input(s, buf->base, (size_t)n);
+    } else if (n > 0) {
+        ab_stream_received(s, (size_t)n);
         end_if_idle(s);
     } else {
-        stop_reading(s);
+        ab_stream_stop_reading(s);
         if (n == UV_ENOBUFS)
             failure = UV_ENOMEM;
         else if (n == UV_EOF)
             end(s);
         else
             s->read_error = (int)n;
+        if (s->shaker)
+            ab_stream_tls_broken(s, failure ? failure : s->read_error);
     }
     serve_reader(s, failure);
     const ab_op *op = s->reader;
     if (is_full(s) && (!op || op->finished))
-        stop_reading(s);
+        ab_stream_stop_reading(s);
 }
 
 int ab_stream_start_reading(ab_stream *s)
@@ -405,7 +422,7 @@ static void read_cancel(ab_op *op)
     if (s->reader == op)
         s->reader = NULL;
     if (is_full(s))
-        stop_reading(s);
+        ab_stream_stop_reading(s);
     ab_op_finish(op, UV_ECANCELED);
 }
 

@@ -229,5 +229,6 @@ int ab_stream_l_shutdown(lua_State *L)
         lua_pushboolean(L, 1);
         return 1;
     }
+    ab_stream_tls_notify(s);
     return ab_stream_drain(L, s, &shutdown_type, shut);
 }

@@ -86,8 +86,7 @@ static void on_written(uv_write_t *req, int status)
         ab_op_finish(&wait->op, 0);
 }
 
-/* Copies and hands to libuv: 0 or a code. */
-static int queue(ab_stream *s, const char *data, size_t bytes)
+int ab_stream_queue(ab_stream *s, const char *data, size_t bytes)
 {
     piece *p = ab_box_alloc(s->box, sizeof *p + bytes);
     if (!p)
@@ -122,6 +121,8 @@ static int write_rest(lua_State *L, int status, lua_KContext done);
  * wait, or a code. */
 static int hand_over(ab_stream *s, const char *data, size_t len, size_t *done)
 {
+    if (s->tls)
+        return ab_stream_tls_hand_over(s, data, len, done);
     while (*done < len) {
         size_t left = len - *done;
         if (s->write_error)
@@ -145,7 +146,7 @@ static int hand_over(ab_stream *s, const char *data, size_t len, size_t *done)
         if (room > TRY_MAX)
             room = TRY_MAX;
         size_t bytes = left < room ? left : room;
-        int err = queue(s, data + *done, bytes);
+        int err = ab_stream_queue(s, data + *done, bytes);
         if (err)
             return err;
         *done += bytes;

@@ -13,10 +13,10 @@
 /* The longest record's plain text, and the most that a record adds to it:
  * header, nonce, padding, authentication code (RFC 5246, 6.2.3). */
 #define RECORD ((size_t)16384)
-#define RECORD_EXTRA ((size_t)256)
+#define RECORD_EXTRA ((size_t)128)
 /* What OpenSSL may write besides: alerts, answers to key updates. */
-#define CHATTER ((size_t)1024)
-#define OUT_MIN ((size_t)2048)
+#define CHATTER ((size_t)512)
+#define OUT_STEP ((size_t)256)
 #define OUT_MAX ((size_t)4 << 20)
 
 /* What one connection has OpenSSL allocate, as measured (spec/c/tls_spec.c
@@ -35,9 +35,9 @@ static int reserve(ab_tls *tls, size_t bytes)
         return 1;
     if (need > OUT_MAX)
         return 0;
-    cap = cap ? cap : OUT_MIN;
-    while (cap < need)
-        cap *= 2;
+    cap += cap / 2; /* in a handshake it grows by and by */
+    if (cap < need)
+        cap = (need + OUT_STEP - 1) / OUT_STEP * OUT_STEP;
     char *out =
         ab_limits_alloc(tls->context->limits, tls->out, tls->out_cap, cap);
     if (!out)
@@ -329,9 +329,11 @@ int ab_tls_input_end(ab_tls *tls)
     if (!tls->shaken)
         return fail(tls, ASYNCBOX_ETLS,
                     "the connection ended in the middle of the TLS handshake");
-    return fail(tls, ASYNCBOX_ETRUNCATED,
-                "the connection ended without TLS's notice that all was sent "
-                "(close_notify): something may be missing");
+    /* Not for good: what there is to say may still be heard. */
+    snprintf(tls->trouble, sizeof tls->trouble,
+             "the connection ended without TLS's notice that all was sent "
+             "(close_notify): something may be missing");
+    return ASYNCBOX_ETRUNCATED;
 }
 
 /* ---- the work ---- */
