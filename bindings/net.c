@@ -37,6 +37,8 @@ static int core_fail(lua_State *L)
     if (lua_type(L, 1) == LUA_TSTRING)
         code = strcmp(lua_tostring(L, 1), "ETIMEDOUT") == 0 ? UV_ETIMEDOUT
                                                             : UV_EAI_NONAME;
+    else if (lua_type(L, 1) == LUA_TTABLE)
+        code = ab_error_code(L, 1);
     return ab_net_fail(L, code, luaL_checkstring(L, 2),
                        luaL_optstring(L, 3, NULL), luaL_optstring(L, 4, NULL),
                        (int)luaL_optinteger(L, 5, 0));
@@ -155,6 +157,13 @@ static int core_misuse(lua_State *L)
     return ab_misuse(L, "%s", luaL_checkstring(L, 1));
 }
 
+/* tls() -> the table of stream_tls.lua, loaded on first use */
+static int core_tls(lua_State *L)
+{
+    ab_stream_push_tls(L);
+    return 1;
+}
+
 static const luaL_Reg core[] = {
     {"attempt", ab_net_attempt},
     {"boolean", core_boolean},
@@ -175,6 +184,7 @@ static const luaL_Reg core[] = {
     {"resolve", ab_net_resolve},
     {"rethrow", core_rethrow},
     {"seconds", core_seconds},
+    {"tls", core_tls},
     {"text_of", core_text_of},
     {"trace", ab_report_handler},
     {"warn", core_warn},

@@ -132,20 +132,42 @@ local function within(seconds, host, port, f, ...)
   core.rethrow(got)
 end
 
+-- What the option tls asks for; nil: plain text.
+local function tls_option(what, is_server, options, name)
+  local value = options and options.tls
+  if value == nil or value == false then return nil end
+  return core.tls().prepare(what, is_server, value, name)
+end
+
+local function secured(secure, connect, host, port)
+  local stream = connect(host, port)
+  if not secure then return stream end
+  local ok, err = xpcall(core.tls().start, trace, stream, secure)
+  if ok then return stream end
+  stream:reset()
+  if type(err) == "table" and err.op == "stream:start_tls" and err.code ~= "ECANCELED" then
+    core.fail(err, CONNECT, err.message, host, port or 0)
+  end
+  core.rethrow(err)
+end
+
 function net.connect(host, port, options)
   core.check(CONNECT)
   if type(host) == "table" then
     options = host
-    options_check(options, CONNECT, "path", "timeout")
+    options_check(options, CONNECT, "path", "timeout", "tls")
     local path = check_text(CONNECT, "path", options.path)
-    return within(seconds_of(options, "timeout"), path, 0, connect_path, path)
+    local seconds = seconds_of(options, "timeout")
+    local secure = tls_option(CONNECT, false, options)
+    return within(seconds, path, 0, secured, secure, connect_path, path)
   end
   check_text(CONNECT, "the host", host)
   port = core.port(port, CONNECT, 1)
-  options_check(options, CONNECT, "timeout")
+  options_check(options, CONNECT, "timeout", "tls")
   local seconds = seconds_of(options, "timeout")
   core.check_host(CONNECT, host, port)
-  return within(seconds, host, port, connect_any, host, port)
+  local secure = tls_option(CONNECT, false, options, host)
+  return within(seconds, host, port, secured, secure, connect_any, host, port)
 end
 
 -- ---- servers ----
@@ -228,14 +250,22 @@ local function failed(self, err, conn)
   core.report(err, LISTEN .. ": " .. tostring(self._addresses[1]))
 end
 
-local function converse(handler, conn)
+-- Who does not manage the handshake is not worth a report: anybody may try.
+local function shaken(self, conn)
+  local ok, err = xpcall(core.tls().start, trace, conn, self._tls)
+  if not ok and self._on_error then failed(self, err, conn) end
+  return ok
+end
+
+local function converse(self, conn)
   local _ <close> = conn
-  await(handler(conn))
+  if self._tls and not shaken(self, conn) then return end
+  await(self._handler(conn))
 end
 
 -- The body of a handler's task: whatever goes wrong ends here.
 local function handle(self, conn)
-  local ok, err = xpcall(converse, trace, self._handler, conn)
+  local ok, err = xpcall(converse, trace, self, conn)
   if not ok then pcall(failed, self, err, conn) end
   self._count = self._count - 1
   self._tasks[current_task()] = nil
@@ -345,13 +375,14 @@ end
 local BACKLOG, BACKLOG_MAX = 511, 0x7fffffff
 local MODE_MAX = 511 -- 0777
 
-local function start(listener, handler, options, max)
+local function start(listener, handler, options, max, secure)
   local addresses = listener:addresses()
   local self = setmetatable({
     _listener = listener, _addresses = addresses, _count = 0, _tasks = {}, _handler = handler,
   }, server_meta)
   if not handler then return self end
   self._on_error = options and options.on_error
+  self._tls = secure
   if max > 0 then self._room = async.semaphore(max) end
   self._task = spawn(serve, self)
   return self
@@ -367,7 +398,7 @@ local function check_handler(handler, options)
     misuse(LISTEN .. ": option 'on_error' must be a function, got " .. type(options.on_error))
   end
   if handler then return core.integer(options, "max_connections", 0, 1, 0x7fffffff) end
-  for _, key in next, { "max_connections", "on_error" } do
+  for _, key in next, { "max_connections", "on_error", "tls" } do
     if options[key] ~= nil then
       misuse(LISTEN .. ": option '" .. key .. "' needs a handler")
     end
@@ -376,12 +407,14 @@ local function check_handler(handler, options)
 end
 
 local function listen_path(options, handler)
-  options_check(options, LISTEN, "path", "mode", "backlog", "max_connections", "on_error")
+  options_check(options, LISTEN, "path", "mode", "backlog", "max_connections", "on_error",
+    "tls")
   local path = check_text(LISTEN, "path", options.path)
   local max = check_handler(handler, options)
   local mode = core.integer(options, "mode", -1, 0, MODE_MAX)
   local backlog = core.integer(options, "backlog", BACKLOG, 1, BACKLOG_MAX)
-  return start(core.listen_path(path, mode, backlog), handler, options, max)
+  local secure = tls_option(LISTEN, true, options)
+  return start(core.listen_path(path, mode, backlog), handler, options, max, secure)
 end
 
 -- "*": all addresses of this machine, over one socket where the system can.
@@ -399,8 +432,9 @@ function net.listen(host, port, handler, options)
   if type(handler) == "table" and options == nil and not core.is_callable(handler) then
     handler, options = nil, handler
   end
-  options_check(options, LISTEN, "backlog", "reuse_port", "max_connections", "on_error")
+  options_check(options, LISTEN, "backlog", "reuse_port", "max_connections", "on_error", "tls")
   local max = check_handler(handler, options)
+  local secure = tls_option(LISTEN, true, options)
   local listener, code
   if host == "*" then
     listener, code = listen_any(port, options)
@@ -408,5 +442,5 @@ function net.listen(host, port, handler, options)
     listener, code = core.listen(core.resolve(host, port, true), options)
   end
   if not listener then core.fail(code, LISTEN, nil, host, port) end
-  return start(listener, handler, options, max)
+  return start(listener, handler, options, max, secure)
 end

@@ -78,6 +78,9 @@ local function parse(what, is_server, options, name)
   if type(options) ~= "table" then
     misuse(what .. ": tls must be true or a table of options, got " .. type(options))
   end
+  if options.server ~= nil and what ~= START then
+    misuse(what .. ": option 'server' is for " .. START .. " only")
+  end
   if is_server then
     core.options(options, what, "server", "cert", "key", "key_password", "client_ca", "verify",
       "alpn", "min_version", "max_version", "timeout")
