@@ -1,22 +1,20 @@
 /* tls_spec.c - the TLS engine: two of them coupled in memory.  Their
  * certificates are made by the openssl program. */
-#include "check.h"
+#include "check_tls.h"
 #include "tls.h"
 #include "tls_state.h"
 #include <dlfcn.h>
 #include <malloc.h>
-#include <unistd.h>
 #include <uv.h>
 
 /* ---- certificates ---- */
 
-static char folder[] = "/tmp/asyncbox-tls-XXXXXX";
 static char *cert, *key, *other_cert, *expired;
 
 static char *slurp(const char *name)
 {
     char path[300];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(path, sizeof path, "%s/%s", check_tls_folder, name);
     FILE *file = fopen(path, "rb");
     char *text = calloc(1, 16384);
     if (CHECK(file && text))
@@ -28,20 +26,7 @@ static char *slurp(const char *name)
 
 static void make_certificates(void)
 {
-    char command[2048];
-    if (!CHECK(mkdtemp(folder) != NULL))
-        exit(check_done("tls_spec"));
-    snprintf(command, sizeof command,
-             "cd %s && exec >log 2>&1 && "
-             "openssl ecparam -name prime256v1 -genkey -noout -out key && "
-             "openssl req -x509 -new -key key -out cert -days 2 -subj "
-             "/CN=example.org -addext "
-             "subjectAltName=DNS:example.org,DNS:*.example.net,IP:127.0.0.1 && "
-             "openssl req -x509 -new -key key -out other -days 2 -subj "
-             "/CN=other && "
-             "openssl x509 -in cert -signkey key -days -1 -out expired",
-             folder);
-    if (!CHECK_EQUAL(system(command), 0))
+    if (!check_tls_make())
         exit(check_done("tls_spec"));
     cert = slurp("cert");
     key = slurp("key");
@@ -51,9 +36,7 @@ static void make_certificates(void)
 
 static void remove_certificates(void)
 {
-    char command[300];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    CHECK_EQUAL(system(command), 0);
+    check_tls_remove();
     free(cert);
     free(key);
     free(other_cert);
