@@ -145,9 +145,10 @@ static int read_host(ab_grant_rule *rule, char *text)
 /* The same for listening: on addresses, not on names. */
 static int read_listen(ab_grant_rule *rule, char *text)
 {
-    rule->port = read_number(text, 65535);
-    if (rule->port > 0)
-        return 0;
+    if (strspn(text, "0123456789") == strlen(text)) { /* no address here */
+        rule->port = read_number(text, 65535);
+        return rule->port > 0 ? 0 : UV_EINVAL;
+    }
     int err = read_host(rule, text);
     if (!err && rule->host && strcmp(rule->host, "localhost") != 0)
         return UV_EINVAL;
