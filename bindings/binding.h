@@ -13,6 +13,7 @@
 #include "op.h"
 #include "output.h"
 #include "report.h"
+#include "resolver.h"
 #include "sched.h"
 #include "scope.h"
 #include "sigkeep.h"

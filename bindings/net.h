@@ -1,6 +1,7 @@
 /* net.h - what the files of the net module share.
  *
  *   net.c          the module
+ *   net_resolve.c  the addresses of a name
  *   net_connect.c  one attempt to connect: TCP to an address, or a Unix socket
  *   net_listen.c   listeners: sockets that are listened on, and accept
  *   net_unix.c     the files of Unix sockets
