@@ -34,6 +34,7 @@ static int set_fixed_options(ab_easy *easy)
     bad |= curl->easy_setopt(c, CURLOPT_CLOSESOCKETDATA, client);
     bad |= curl->easy_setopt(c, CURLOPT_CLOSESOCKETFUNCTION, ab_sock_on_close);
     bad |= curl->easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+    bad |= curl->easy_setopt(c, CURLOPT_BUFFERSIZE, 65536L);
     bad |= curl->easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     bad |= curl->easy_setopt(c, CURLOPT_PROXY, ""); /* also no environment */
     bad |= curl->easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
