@@ -39,8 +39,8 @@ static const char *describe(const ab_transfer *t, int code, char *buf,
     case UV_EOF:
         if (!t->status)
             return "the server closed the connection without an answer";
-        snprintf(buf, bytes, "the answer is cut off%s%s", *words ? ": " : "",
-                 words);
+        snprintf(buf, bytes, "the answer is cut off%s%s",
+                 *words && t->headed ? ": " : "", t->headed ? words : "");
         return buf;
     case ASYNCBOX_EURL:
         return t->redirect ? "redirect to what is no http or https URL" : NULL;
@@ -49,8 +49,11 @@ static const char *describe(const ab_transfer *t, int code, char *buf,
     case ASYNCBOX_ECLOSED:
         return t->limit ? "closed, as a wait for its body was cancelled"
                         : "the session was closed";
-    case ASYNCBOX_ETLS:
     case ASYNCBOX_EHTTP:
+        if (t->limit)
+            return "two lengths that differ";
+        return *words ? words : NULL;
+    case ASYNCBOX_ETLS:
         return *words ? words : NULL;
     default:
         return NULL;

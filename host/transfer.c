@@ -250,7 +250,7 @@ static int follow_to(ab_transfer *t, const char *url)
         return err;
     t->bounds.redirects--;
     t->status = 0;
-    t->in_body = t->redirect = 0;
+    t->in_body = t->redirect = t->head_whole = 0;
     t->headers.length = t->header_bytes = t->header_count = 0;
     t->received = 0;
     return go(t, url);
@@ -333,6 +333,8 @@ void ab_transfer_done(ab_transfer *t, CURLcode code)
         failure = t->failure ? t->failure : ab_transfer_translate(t, code);
         if (failure == ASYNCBOX_ELIMIT && !t->limit)
             t->limit = t->in_body ? "max_body" : "max_headers";
+    } else if (!t->head_whole) {
+        failure = UV_EOF; /* curl takes half a head for a whole one */
     } else if (t->redirect) {
         failure = redirect(t);
         if (t->running)

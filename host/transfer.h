@@ -153,10 +153,12 @@ typedef struct ab_transfer {
     ab_bytes body;
     size_t body_at; /* before it: taken */
     ab_hop *last_hop;
+    int64_t length;                    /* of Content-Length; -1: none */
     ab_bounds bounds;                  /* redirects: those that are left */
     size_t header_bytes, header_count; /* of all there were */
     char method[16];
     unsigned char running;     /* added to the multi handle */
+    unsigned char head_whole;  /* the empty line after it has come */
     unsigned char redirect;    /* this response is one that will be followed */
     unsigned char in_body;     /* headers from here on are trailers */
     unsigned char paused;      /* curl does not receive */

@@ -48,6 +48,7 @@ int ab_transfer_head_ends(ab_transfer *t)
 /* 0, or a code: the empty line after the headers. */
 static int end_of_lines(ab_transfer *t)
 {
+    t->head_whole = t->status >= 200;
     if (t->feed)
         ab_feed_answered(t);
     /* Curl may answer a challenge itself: such a head is the last one only when
@@ -70,6 +71,19 @@ static int keep_line(ab_transfer *t, const char *data, size_t n)
     return ab_bytes_add(t->box, &t->headers, data, n);
 }
 
+/* Two lengths that differ are an attempt to have the rest of a body taken for
+ * the answer to another request (RFC 9110, 8.6); curl takes the last one. */
+static int same_length(ab_transfer *t, const char *text, size_t n)
+{
+    int64_t length = 0;
+    for (size_t i = 0; i < n; i++)
+        if (text[i] >= '0' && text[i] <= '9' && length < INT64_MAX / 10 - 9)
+            length = 10 * length + (text[i] - '0');
+    int64_t before = t->length;
+    t->length = length;
+    return before < 0 || before == length;
+}
+
 size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg)
 {
     (void)one;
@@ -84,10 +98,14 @@ size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg)
     if (n > 5 && memcmp(data, "HTTP/", 5) == 0) {
         t->headers.length = 0; /* before it: 100 Continue and the like */
         t->status = parse_status(data, n);
-        t->redirect = 0;
+        t->redirect = t->head_whole = 0;
+        t->length = -1;
     } else if (t->bounds.redirects >= 0 && is_redirect(t->status) && n > 9 &&
                strncasecmp(data, "location:", 9) == 0) {
         t->redirect = 1;
+    } else if (n > 15 && strncasecmp(data, "content-length:", 15) == 0 &&
+               !same_length(t, data + 15, n - 15)) {
+        return ab_transfer_refuse(t, ASYNCBOX_EHTTP, "lengths");
     }
     if (t->client->share && n > 11 && strncasecmp(data, "set-cookie:", 11) == 0)
         t->client->cookies_seen++;

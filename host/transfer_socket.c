@@ -79,6 +79,16 @@ static ab_sock *new_sock(ab_client *client, curl_socket_t fd, int ours)
     return sock;
 }
 
+static void on_ready(uv_poll_t *poll, int status, int events);
+
+static void arm(ab_sock *sock)
+{
+    if (sock->wanted == sock->armed)
+        return;
+    sock->armed = sock->wanted;
+    uv_poll_start(&sock->poll, sock->wanted, on_ready);
+}
+
 static void on_ready(uv_poll_t *poll, int status, int events)
 {
     ab_sock *sock = (ab_sock *)(void *)poll;
@@ -90,14 +100,24 @@ static void on_ready(uv_poll_t *poll, int status, int events)
         sock->armed = 0;
         return;
     }
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
+    int flags = 0;
+    curl_socket_t fd = sock->fd;
+    if (status < 0) {
+        /* The socket has an error, and perhaps bytes that came before it. Curl
+         * reads those and finds out; told of an error it would look for none of
+         * it.  libuv has stopped looking. */
+        events = sock->wanted;
+        sock->armed = 0;
+    }
     if (events & UV_READABLE)
         flags |= CURL_CSELECT_IN;
     if (events & UV_WRITABLE)
         flags |= CURL_CSELECT_OUT;
     int running;
-    client->curl->multi_socket_action(client->multi, sock->fd, flags, &running);
+    client->curl->multi_socket_action(client->multi, fd, flags, &running);
     ab_client_drain(client);
+    if (status < 0 && find(client, fd) == sock && sock->wanted)
+        arm(sock);
 }
 
 int ab_sock_on_change(CURL *curl, curl_socket_t fd, int what, void *arg,
@@ -124,10 +144,7 @@ int ab_sock_on_change(CURL *curl, curl_socket_t fd, int what, void *arg,
     }
     sock->wanted = (what & CURL_POLL_IN ? UV_READABLE : 0) |
                    (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-    if (sock->wanted != sock->armed) {
-        sock->armed = sock->wanted;
-        uv_poll_start(&sock->poll, sock->wanted, on_ready);
-    }
+    arm(sock);
     return 0;
 }
 
