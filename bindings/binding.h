@@ -185,6 +185,7 @@ int ab_open_base(lua_State *L);
 int ab_open_coroutine(lua_State *L);
 int ab_open_require(lua_State *L);
 int ab_open_async(lua_State *L);
+int ab_open_dns(lua_State *L);
 int ab_open_fs(lua_State *L);
 int ab_open_html(lua_State *L);
 int ab_open_http(lua_State *L);

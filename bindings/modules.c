@@ -8,6 +8,7 @@ static const ab_module modules[] = {
     {"asyncbox.coroutine", ab_open_coroutine, 1},
     {"asyncbox.require", ab_open_require, 1},
     {"asyncbox", ab_open_async, 0},
+    {"asyncbox.dns", ab_open_dns, 0},
     {"asyncbox.fs", ab_open_fs, 0},
     {"asyncbox.html", ab_open_html, 0},
     {"asyncbox.http", ab_open_http, 0},

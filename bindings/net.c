@@ -193,6 +193,7 @@ static const luaL_Reg core[] = {
 
 /* What scripts call as it is; net.lua adds the rest. */
 static const luaL_Reg functions[] = {
+    {"udp", ab_net_l_udp},
     {NULL, NULL},
 };
 

@@ -5,6 +5,7 @@
  *   net_connect.c  one attempt to connect: TCP to an address, or a Unix socket
  *   net_listen.c   listeners: sockets that are listened on, and accept
  *   net_unix.c     the files of Unix sockets
+ *   net_udp*.c     UDP sockets
  *   net.lua        what composes these: the race of addresses, servers */
 #ifndef AB_NET_H
 #define AB_NET_H
@@ -26,6 +27,9 @@ int ab_net_connect_path(lua_State *L);
 int ab_net_listen(lua_State *L);
 /* listen_path(path, mode or -1, backlog) -> Listener */
 int ab_net_listen_path(lua_State *L);
+
+/* net.udp([options]) -> UDP socket */
+int ab_net_l_udp(lua_State *L);
 
 /* The socket address in the string at `arg`, made by ab_net_push_address. */
 const struct sockaddr *ab_net_check_address(lua_State *L, int arg);

@@ -195,7 +195,7 @@ int ab_grants_add(ab_grants *grants, ab_grant_kind kind, const char *text)
 
 static int port_fits(const ab_grant_rule *rule, int port)
 {
-    return rule->port == 0 || rule->port == port;
+    return rule->port == 0 || port == AB_PORT_ANY || rule->port == port;
 }
 
 /* Is this very address granted, by itself, a network or "localhost"? */
@@ -276,8 +276,8 @@ int ab_grants_host_allowed(const ab_grants *grants, const char *host, int port)
     return ab_addr_is_public(&addr) && any_granted(grants, AB_GRANT_NET, port);
 }
 
-int ab_grants_address_allowed(const ab_grants *grants, const char *name,
-                              const struct sockaddr *from)
+static int address_allowed(const ab_grants *grants, const char *name,
+                           const struct sockaddr *from, int any_port)
 {
     ab_addr addr, asked;
     int port;
@@ -285,6 +285,8 @@ int ab_grants_address_allowed(const ab_grants *grants, const char *name,
         return 1;
     if (!ab_addr_of(from, &addr, &port))
         return 0;
+    if (any_port)
+        port = AB_PORT_ANY;
     if (address_granted(grants, AB_GRANT_NET, &addr, port))
         return 1;
     if (!ab_addr_is_public(&addr))
@@ -293,6 +295,18 @@ int ab_grants_address_allowed(const ab_grants *grants, const char *name,
     if (ab_addr_parse(name, &asked))
         return any_granted(grants, AB_GRANT_NET, port);
     return name_granted(grants, name, port);
+}
+
+int ab_grants_address_allowed(const ab_grants *grants, const char *name,
+                              const struct sockaddr *from)
+{
+    return address_allowed(grants, name, from, 0);
+}
+
+int ab_grants_answer_allowed(const ab_grants *grants, const char *name,
+                             const struct sockaddr *from)
+{
+    return address_allowed(grants, name, from, 1);
 }
 
 int ab_grants_deny(lua_State *L, const char *op, const char *key,

@@ -141,6 +141,9 @@ int ab_grants_root(ab_grant_rule *rule, const char *path);
  * other special addresses must be granted as such: by the address, by a network
  * that holds it, or by "localhost" for all of loopback. */
 
+/* In the place of a port: some port of this host is granted. */
+enum { AB_PORT_ANY = -1 };
+
 /* Step 2, and again for each redirect: raises EDENIED. */
 void ab_grants_check_host(lua_State *L, const char *op, const char *host,
                           int port);
@@ -159,6 +162,11 @@ int ab_host_is_localhost(const char *host);
  * address that goes into connect(2).  Any thread. */
 int ab_grants_address_allowed(const ab_grants *grants, const char *name,
                               const struct sockaddr *addr);
+
+/* May a script know this address, which `name` resolved to?  1 when some port
+ * of it may be connected. */
+int ab_grants_answer_allowed(const ab_grants *grants, const char *name,
+                             const struct sockaddr *addr);
 
 /* Raises the EDENIED of ab_grants_address_allowed, naming the address and the
  * flag.  Never returns. */

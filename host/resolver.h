@@ -29,7 +29,7 @@ typedef struct ab_answer {
     /* The best first, without duplicates, port 0. */
     const ab_sockaddr *addresses;
     /* ab_lookup_reverse: the names, each ended by a NUL.  ab_lookup_records:
-     * the message of the server, see dns_message.h. */
+     * the message of the server (RFC 1035). */
     const char *text;
     size_t bytes; /* of text */
 } ab_answer;

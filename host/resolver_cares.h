@@ -27,6 +27,10 @@
     X(gethostbyaddr, void,                                                     \
       (ares_channel channel, const void *address, int bytes, int family,       \
        ares_host_callback done, void *arg))                                    \
+    X(parse_ptr_reply, int,                                                    \
+      (const unsigned char *message, int bytes, const void *address,           \
+       int address_bytes, int family, struct hostent **host))                  \
+    X(free_hostent, void, (struct hostent * host))                             \
     X(query, void,                                                             \
       (ares_channel channel, const char *name, int dns_class, int type,        \
        ares_callback done, void *arg))                                         \

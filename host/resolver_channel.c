@@ -7,6 +7,7 @@
  * channel goes, with all of them. */
 #include "resolver_parts.h"
 #include <netdb.h>
+#include <stdio.h>
 #include <string.h>
 
 /* What libcares allocates by itself, measured with 1.18 and rounded up. */
@@ -19,7 +20,7 @@ enum { TIMEOUT_MS = 2000, TRIES = 3 };
  * look-ups is used again, but not for longer than this. */
 #define FRESH_NS ((int64_t)5 * 1000000000)
 
-enum { CLASS_IN = 1 };
+enum { CLASS_IN = 1, TYPE_PTR = 12 };
 
 /* ---- answers ---- */
 
@@ -92,17 +93,38 @@ static int add_name(ab_lookup *l, const char *name)
     return ab_lookup_add_text(l, name, strlen(name) + 1);
 }
 
-static void on_names(void *arg, int status, int timeouts, struct hostent *host)
+static int add_names(ab_lookup *l, const struct hostent *host)
+{
+    int code = host->h_name ? add_name(l, host->h_name) : 0;
+    for (char **at = host->h_aliases; at && *at && code == 0; at++)
+        code = add_name(l, *at);
+    return code;
+}
+
+static void on_hosts_file(void *arg, int status, int timeouts,
+                          struct hostent *host)
 {
     (void)timeouts;
     ab_lookup *l = arg;
+    if (status == ARES_SUCCESS && host)
+        l->status = add_names(l, host);
+}
+
+static void on_pointers(void *arg, int status, int timeouts,
+                        unsigned char *message, int bytes)
+{
+    (void)timeouts;
+    ab_lookup *l = arg;
+    const ab_cares *cares = l->channel->resolver->cares;
+    struct hostent *host = NULL;
+    if (status == ARES_SUCCESS)
+        status =
+            cares->parse_ptr_reply(message, bytes, NULL, 0, AF_INET, &host);
     int code = translate(l->channel, l, status);
-    if (code == 0 && host && l->done) {
-        if (host->h_name)
-            code = add_name(l, host->h_name);
-        for (char **at = host->h_aliases; at && *at && code == 0; at++)
-            code = add_name(l, *at);
-    }
+    if (host && l->done)
+        code = add_names(l, host);
+    if (host)
+        cares->free_hostent(host);
     if (code == 0 && l->answer.count == 0)
         code = UV_EAI_NODATA;
     finish(l, code);
@@ -121,6 +143,49 @@ static void on_message(void *arg, int status, int timeouts,
     finish(l, code);
 }
 
+/* The name that has the names of an address (RFC 1035, 3.5; RFC 3596). */
+static void write_pointer_name(const ab_sockaddr *address, char out[80])
+{
+    if (address->any.sa_family == AF_INET) {
+        const unsigned char *at = (const void *)&address->v4.sin_addr;
+        snprintf(out, 80, "%d.%d.%d.%d.in-addr.arpa", at[3], at[2], at[1],
+                 at[0]);
+        return;
+    }
+    const unsigned char *at = address->v6.sin6_addr.s6_addr;
+    for (int i = 15; i >= 0; i--, out += 4)
+        snprintf(out, 5, "%x.%x.", at[i] & 15, at[i] >> 4);
+    memcpy(out, "ip6.arpa", sizeof "ip6.arpa");
+}
+
+/* ares_gethostbyaddr takes every failure for a name that is not there, so it is
+ * only used for the hosts file. */
+static void ask_for_names(ab_channel *c, ab_lookup *l)
+{
+    const ab_cares *cares = c->resolver->cares;
+    struct ares_options options;
+    ares_channel files;
+    char name[80];
+    memset(&options, 0, sizeof options);
+    options.lookups = (char[]){"f"};
+    if (cares->init_options(&files, &options, ARES_OPT_LOOKUPS) ==
+        ARES_SUCCESS) {
+        int is_v4 = l->address.any.sa_family == AF_INET;
+        cares->gethostbyaddr(files,
+                             is_v4 ? (void *)&l->address.v4.sin_addr
+                                   : (void *)&l->address.v6.sin6_addr,
+                             is_v4 ? 4 : 16, l->address.any.sa_family,
+                             on_hosts_file, l);
+        cares->destroy(files);
+    }
+    if (l->status || l->answer.count) {
+        finish(l, l->status);
+        return;
+    }
+    write_pointer_name(&l->address, name);
+    cares->query(c->ares, name, CLASS_IN, TYPE_PTR, on_pointers, l);
+}
+
 static void ask(ab_channel *c, ab_lookup *l)
 {
     const ab_cares *cares = c->resolver->cares;
@@ -132,12 +197,7 @@ static void ask(ab_channel *c, ab_lookup *l)
         cares->getaddrinfo(c->ares, l->name, NULL, &hints, on_addresses, l);
         break;
     case AB_LOOKUP_NAMES:
-        if (l->address.any.sa_family == AF_INET)
-            cares->gethostbyaddr(c->ares, &l->address.v4.sin_addr, 4, AF_INET,
-                                 on_names, l);
-        else
-            cares->gethostbyaddr(c->ares, &l->address.v6.sin6_addr, 16,
-                                 AF_INET6, on_names, l);
+        ask_for_names(c, l);
         break;
     case AB_LOOKUP_RECORDS:
         cares->query(c->ares, l->name, CLASS_IN, l->type, on_message, l);

@@ -2,7 +2,6 @@
  * getaddrinfo in the thread pool. */
 #include "resolver_parts.h"
 #include <string.h>
-#include <strings.h>
 
 enum { NAME_BYTES_MAX = 253 };
 
@@ -19,17 +18,6 @@ int ab_lookup_name_fits(const char *name)
     return 1;
 }
 
-static int names_loopback(const char *name)
-{
-    static const char local[] = "localhost";
-    size_t len = strlen(name), n = sizeof local - 1;
-    if (len && name[len - 1] == '.')
-        len--;
-    if (len < n || strncasecmp(name + len - n, local, n) != 0)
-        return 0;
-    return len == n || name[len - n - 1] == '.';
-}
-
 /* IPv4 first: most of what listens on one of them only listens there. */
 static int give_loopback(int family, ab_sockaddr out[2])
 {
@@ -44,7 +32,7 @@ static int give_loopback(int family, ab_sockaddr out[2])
 int ab_lookup_literal(const char *name, int family, ab_sockaddr out[2])
 {
     ab_addr addr;
-    if (names_loopback(name))
+    if (ab_host_is_localhost(name))
         return give_loopback(family, out);
     if (!ab_addr_parse(name, &addr))
         return 0;
