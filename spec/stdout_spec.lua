@@ -200,7 +200,7 @@ false print ECANCELED
     script "for _ = 1, 3000 do print(line) end"
     local flags = sh([[mkfifo "$D/p"; exec 5<>"$D/p"
       ]] .. (start:gsub('>"%$D/out" 2>', '>&5 2>')) .. [[
-      grep flags /proc/self/fdinfo/5 | cut -c 7-; kill -KILL $pid; wait $pid 2>/dev/null]])
+      grep flags /proc/self/fdinfo/5 | cut -c 7-; kill $pid; wait $pid 2>/dev/null]])
     assert.equal(0, tonumber(flags:match '%d+', 8) & 2048, flags)
   end)
 end)
