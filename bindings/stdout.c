@@ -26,13 +26,16 @@ static int block(lua_State *L, ab_output *o, const ab_op_type *type,
 int ab_stdout_make_room(lua_State *L, ab_output *o, const ab_op_type *type,
                         lua_KContext ctx, lua_KFunction k)
 {
+    ab_output_drain(o); /* it may only have been gathered */
+    if (!ab_stdout_is_full(o))
+        return k(L, LUA_OK, ctx);
     if (o->polled && ab_may_wait(L))
-        return wait(L, o, type, AB_OUTPUT_FULL / 2, ctx, k);
-    if (o->len < AB_OUTPUT_HARD)
+        return wait(L, o, type, o->full / 2, ctx, k);
+    if (o->len < 2 * o->full)
         return k(L, LUA_OK, ctx);
     if (ab_is_cancelled(L))
         ab_task_check(L, type->name);
-    return block(L, o, type, AB_OUTPUT_FULL, ctx, k);
+    return block(L, o, type, o->full, ctx, k);
 }
 
 int ab_stdout_flush(lua_State *L, ab_output *o, const ab_op_type *type,

@@ -11,14 +11,14 @@
 /* Is so much queued that whoever prints has to wait? */
 static inline int ab_stdout_is_full(const ab_output *o)
 {
-    return o->len >= AB_OUTPUT_FULL;
+    return o->len >= o->full;
 }
 
 /* Waits until there is room and returns k(L, LUA_YIELD, ctx), which has to look
- * again: others print, too.  Where nobody can wait there is room up to
- * AB_OUTPUT_HARD, and then it blocks, and goes on with k(L, LUA_OK, ctx).
- * Raises ECANCELED in a cancelled task that has used up that, and when the box
- * is interrupted while it blocks. */
+ * again: others print, too.  Where nobody can wait there is room for twice as
+ * much, and then it blocks, and goes on with k(L, LUA_OK, ctx).  Raises
+ * ECANCELED in a cancelled task that has used up that, and when the box is
+ * interrupted while it blocks. */
 int ab_stdout_make_room(lua_State *L, ab_output *o, const ab_op_type *type,
                         lua_KContext ctx, lua_KFunction k);
 

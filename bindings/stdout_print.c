@@ -38,23 +38,23 @@ static int l_print(lua_State *L) { return print_on(L, LUA_YIELD, 0); }
 
 /* ---- which output ---- */
 
-/* The output that the file at idx stands for, or NULL. */
-static ab_output *output_of(lua_State *L, int idx)
+/* Which of the two the file at idx is; NULL: another one. */
+static ab_output_file *file_at(lua_State *L, int idx)
 {
-    const ab_outputs *outputs = &ab_box_of(L)->outputs;
-    const void *file = lua_touserdata(L, idx);
-    if (!file)
+    ab_output_file *files = ab_box_of(L)->outputs.files;
+    const void *object = lua_touserdata(L, idx);
+    if (!object)
         return NULL;
-    return file == outputs->out_file   ? outputs->out
-           : file == outputs->err_file ? outputs->err
+    return object == files[0].object   ? &files[0]
+           : object == files[1].object ? &files[1]
                                        : NULL;
 }
 
 /* Pushes io.output(), which only Lua's own functions set. */
-static ab_output *push_default(lua_State *L)
+static ab_output_file *push_default(lua_State *L)
 {
     lua_getfield(L, LUA_REGISTRYINDEX, "_IO_output");
-    return output_of(L, -1);
+    return file_at(L, -1);
 }
 
 /* Lua's own function, upvalue 1, in the place of this one: it has no upvalues
@@ -96,7 +96,9 @@ static const char *text_of(lua_State *L, int arg, char *number, size_t *bytes)
 static int write_on(lua_State *L, int status, lua_KContext first)
 {
     const ab_outputs *outputs = &ab_box_of(L)->outputs;
-    ab_output *o = lua_isuserdata(L, -1) ? output_of(L, -1) : outputs->out;
+    const ab_output_file *file =
+        lua_isuserdata(L, -1) ? file_at(L, -1) : &outputs->files[0];
+    ab_output *o = file->output;
     if (status == LUA_YIELD && ab_stdout_is_full(o))
         return ab_stdout_make_room(L, o, &write_type, first, write_on);
     if (o == outputs->err && outputs->out->len)
@@ -107,9 +109,9 @@ static int write_on(lua_State *L, int status, lua_KContext first)
         size_t bytes;
         const char *text = text_of(L, i, number, &bytes);
         ab_output_put(o, text, bytes);
-        newline |= o->mode == AB_OUTPUT_LINES && memchr(text, '\n', bytes);
+        newline |= file->mode == AB_OUTPUT_LINES && memchr(text, '\n', bytes);
     }
-    if (o->mode == AB_OUTPUT_AT_ONCE || newline || o->len >= o->gather)
+    if (file->mode == AB_OUTPUT_AT_ONCE || newline || o->len >= file->gather)
         ab_output_drain(o);
     return give(L, o);
 }
@@ -124,7 +126,7 @@ static int l_io_write(lua_State *L)
 
 static int l_file_write(lua_State *L)
 {
-    if (!output_of(L, 1))
+    if (!file_at(L, 1))
         return original(L);
     lua_pushvalue(L, 1);
     return write_on(L, LUA_YIELD, 2);
@@ -154,20 +156,20 @@ static int flush(lua_State *L, ab_output *o)
 
 static int l_io_flush(lua_State *L)
 {
-    ab_output *o = push_default(L);
-    if (o)
-        return flush(L, o);
+    const ab_output_file *file = push_default(L);
+    if (file)
+        return flush(L, file->output);
     lua_pop(L, 1);
     return original(L);
 }
 
 static int l_file_flush(lua_State *L)
 {
-    ab_output *o = output_of(L, 1);
-    if (!o)
+    const ab_output_file *file = file_at(L, 1);
+    if (!file)
         return original(L);
     lua_pushvalue(L, 1);
-    return flush(L, o);
+    return flush(L, file->output);
 }
 
 static int l_file_setvbuf(lua_State *L)
@@ -175,26 +177,26 @@ static int l_file_setvbuf(lua_State *L)
     static const char *const names[] = {"no", "full", "line", NULL};
     static const ab_output_mode modes[] = {AB_OUTPUT_AT_ONCE, AB_OUTPUT_GATHERS,
                                            AB_OUTPUT_LINES};
-    ab_output *o = output_of(L, 1);
-    if (!o)
+    ab_output_file *file = file_at(L, 1);
+    if (!file)
         return original(L);
     ab_output_mode mode = modes[luaL_checkoption(L, 2, NULL, names)];
     lua_Integer bytes = luaL_optinteger(L, 3, AB_OUTPUT_GATHER);
-    o->mode = mode;
-    o->gather = bytes < 1                ? 1
-                : bytes > AB_OUTPUT_FULL ? AB_OUTPUT_FULL
-                                         : (size_t)bytes;
-    ab_output_drain(o);
+    file->mode = mode;
+    file->gather = bytes < 1                ? 1
+                   : bytes > AB_OUTPUT_FULL ? AB_OUTPUT_FULL
+                                            : (size_t)bytes;
+    ab_output_drain(file->output);
     lua_pushboolean(L, 1);
-    return give(L, o);
+    return give(L, file->output);
 }
 
 /* A place in a file means something only after all that comes before it. */
 static int l_file_seek(lua_State *L)
 {
-    ab_output *o = output_of(L, 1);
-    if (o)
-        ab_output_drain(o);
+    const ab_output_file *file = file_at(L, 1);
+    if (file)
+        ab_output_drain(file->output);
     return original(L);
 }
 
@@ -264,12 +266,12 @@ static void open_trusted(lua_State *L)
                                         {"setvbuf", l_file_setvbuf},
                                         {"write", l_file_write},
                                         {NULL, NULL}};
-    ab_outputs *outputs = &ab_box_of(L)->outputs;
+    ab_output_file *files = ab_box_of(L)->outputs.files;
     lua_getglobal(L, "io");
     lua_getfield(L, -1, "stdout");
-    outputs->out_file = keep(L);
+    files[0].object = keep(L);
     lua_getfield(L, -1, "stderr");
-    outputs->err_file = keep(L);
+    files[1].object = keep(L);
     replace(L, of_io);
     lua_getglobal(L, "os");
     replace(L, of_os);

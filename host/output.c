@@ -28,18 +28,16 @@ enum { LOOK_MS = 100 };
 static void look_at(ab_output *o)
 {
     struct stat st;
-    int flags = fcntl(o->fd, F_GETFL), is_tty = isatty(o->fd);
+    int flags = fcntl(o->fd, F_GETFL);
     o->write_fd = o->fd;
     o->watch_fd = -1;
     o->kind = KIND_DIRECT;
-    if (is_tty || o->fd == STDERR_FILENO)
-        o->mode = AB_OUTPUT_AT_ONCE;
     if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY || fstat(o->fd, &st))
         return; /* each write will say why it fails */
     if (S_ISSOCK(st.st_mode)) {
         o->kind = KIND_SOCKET;
         o->watch_fd = ab_compat_watch_write(o->fd);
-    } else if (is_tty || S_ISFIFO(st.st_mode)) {
+    } else if (S_ISFIFO(st.st_mode) || isatty(o->fd)) {
         int own = ab_compat_reopen(o->fd, O_WRONLY);
         o->kind = own >= 0 ? KIND_OWN : KIND_CAREFUL;
         if (own >= 0)
@@ -56,7 +54,12 @@ static ab_output *output_new(ab_box *box, int fd)
     o->box = box;
     o->fd = fd;
     o->data = o->first;
-    o->cap = o->gather = sizeof o->first;
+    o->cap = sizeof o->first;
+    o->full = box->limits.cap_bytes / 8;
+    if (o->full > AB_OUTPUT_FULL)
+        o->full = AB_OUTPUT_FULL;
+    if (o->full < AB_OUTPUT_GATHER)
+        o->full = AB_OUTPUT_GATHER;
     ab_list_init(&o->waiters);
     look_at(o);
     return o;
@@ -77,7 +80,16 @@ int ab_outputs_init(ab_outputs *outputs, ab_box *box)
     outputs->err = outputs->out;
     if (outputs->out && !same_place(STDOUT_FILENO, STDERR_FILENO))
         outputs->err = output_new(box, STDERR_FILENO);
-    return outputs->out && outputs->err ? 0 : UV_ENOMEM;
+    if (!outputs->out || !outputs->err)
+        return UV_ENOMEM;
+    outputs->files[0] = (ab_output_file){
+        .output = outputs->out,
+        .mode = isatty(STDOUT_FILENO) ? AB_OUTPUT_AT_ONCE : AB_OUTPUT_GATHERS,
+        .gather = AB_OUTPUT_GATHER};
+    outputs->files[1] = (ab_output_file){.output = outputs->err,
+                                         .mode = AB_OUTPUT_AT_ONCE,
+                                         .gather = AB_OUTPUT_GATHER};
+    return 0;
 }
 
 static void output_free(ab_output *o)
@@ -339,8 +351,8 @@ void ab_outputs_say(ab_outputs *outputs, const char *text, size_t bytes,
 {
     ab_output *o = outputs->err;
     ab_outputs_turn(outputs);
-    if (o->len >= AB_OUTPUT_HARD)
-        ab_output_block(o, AB_OUTPUT_FULL);
+    if (o->len >= 2 * o->full)
+        ab_output_block(o, o->full);
     ab_output_put(o, text, bytes);
     ab_output_put(o, end, strlen(end));
     ab_output_drain(o);

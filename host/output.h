@@ -6,8 +6,7 @@
  * queued, and written when libuv says that there is room.  The queue takes
  * every text whole, so that what tasks print does not get mixed up: who prints
  * asks first whether it is full, and waits while it is.  Memory is bounded by
- * that: AB_OUTPUT_FULL bytes (AB_OUTPUT_HARD where nobody can wait) and one
- * text.
+ * that: `full` bytes, twice that where nobody can wait, and one text.
  *
  * A descriptor that is shared with other processes never becomes non-blocking:
  * pipes and terminals are opened anew, sockets are written with MSG_DONTWAIT;
@@ -26,10 +25,9 @@ enum {
     /* What io.write gathers before it is written (a turn's end writes it,
      * too). */
     AB_OUTPUT_GATHER = 16 << 10,
-    /* Who prints waits while this much is queued, until half of it has gone. */
-    AB_OUTPUT_FULL = 1 << 20,
-    /* Who cannot wait blocks the thread from here on. */
-    AB_OUTPUT_HARD = 2 << 20
+    /* A queue of so much is full: who prints waits until half of it has gone.
+     * Less in a box with little memory. */
+    AB_OUTPUT_FULL = 1 << 20
 };
 
 /* How io.stdout:setvbuf was set. */
@@ -45,8 +43,7 @@ typedef struct ab_output {
     int write_fd; /* where to write: fd, or one opened for us */
     int watch_fd; /* what libuv watches; -1: it cannot */
     int kind;     /* private: how to write without blocking */
-    ab_output_mode mode;
-    size_t gather;        /* setvbuf's size */
+    size_t full;
     int error;            /* the first failure there ever was, or 0 */
     int untold;           /* a failure that nobody was told of yet, or 0 */
     unsigned polling : 1; /* the handle is initialised */
@@ -63,8 +60,14 @@ typedef struct ab_output {
  * pipe or terminal `err` is `out`, so that what is printed keeps its order. */
 typedef struct ab_outputs {
     ab_output *out, *err;
-    const void *out_file, *err_file; /* io.stdout and io.stderr: only names */
+    struct ab_output_file {
+        const void *object; /* io.stdout, io.stderr: only compared */
+        ab_output *output;
+        ab_output_mode mode;
+        size_t gather; /* setvbuf's size */
+    } files[2];
 } ab_outputs;
+typedef struct ab_output_file ab_output_file;
 
 /* 0 or UV_ENOMEM.  With box->loop ready. */
 int ab_outputs_init(ab_outputs *outputs, ab_box *box);

@@ -184,6 +184,22 @@ false print ECANCELED
     end
   end)
 
+  it("leaves a script with little memory enough of it.", function()
+    write("x.lua", [[
+      for i = 1, 3000 do print(("x"):rep(999), { i, i, i, i }) end
+      local keep = {}
+      for i = 1, 5000 do keep[i] = { i } end]])
+    assert.equal("0 3000\n", sh [[
+      { timeout -s KILL 60 "$A" run --memory 900K "$D/x.lua"; echo $? >"$D/s"; } |
+        { sleep 0.5; wc -l >"$D/n"; }; echo $(cat "$D/s" "$D/n")]])
+  end)
+
+  it("is given up at the end only by Ctrl-C.", function()
+    script "print(('y'):rep(300000))"
+    assert.equal("130\n", sh(start ..
+      "while kill -INT $pid 2>/dev/null; do sleep 0.2; done; wait $pid; echo $?"))
+  end)
+
   it("is what flush waits for.", function()
     script [[
       print(("y"):rep(200000))
@@ -243,6 +259,19 @@ describe("Standard output", function()
       }
       : >"$D/out"; timeout -s KILL 60 "$A" "$D/x.lua" "$D" | cat >"$D/out" &
       await printed; echo >"$D/one"; await written; echo >"$D/two"; wait; cat "$D/out"; echo 0]])
+  end)
+
+  it("writes at once what io.stderr:write says, though both go to one pipe.", function()
+    write("x.lua", [[
+      io.stdout:write "out "
+      io.stderr:write "said"
+      local dir = ...
+      while not io.open(dir .. "/one") do end
+      io.stdout:write " end\n"]])
+    assert.equal("out said end\n", sh [[
+      : >"$D/out"; timeout -s KILL 60 "$A" "$D/x.lua" "$D" 2>&1 | cat >"$D/out" &
+      i=0; while ! grep -q said "$D/out" && [ $i -lt 1000 ]; do sleep 0.02; i=$((i+1)); done
+      [ $i -lt 1000 ] || echo late; echo >"$D/one"; wait; cat "$D/out"]])
   end)
 
   it("has all of it at the end, however that comes.", function()
