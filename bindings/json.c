@@ -3,6 +3,8 @@
  * A codec of our own, because a limit of the box must hold for it too: see
  * docs/decisions/0010-json-of-our-own.md. */
 #include "binding.h"
+#include <float.h>
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,8 +75,34 @@ static void digits(reader *r)
         r->at++;
 }
 
-/* The grammar first, then Lua's own conversion: whole numbers that fit become
- * integers. */
+/* Few numbers are longer than these; the others cost a string. */
+enum { INTEGER_CHARS = 18, NUMBER_CHARS = 40 };
+
+static void push_number(reader *r, const char *text, size_t length, int whole)
+{
+    char copy[NUMBER_CHARS]; /* lua_stringtonumber wants the end marked */
+    int negative = *text == '-';
+    if (whole && negative && length == 2 && text[1] == '0') {
+        lua_pushnumber(r->L, -0.0);
+    } else if (whole && length <= INTEGER_CHARS) {
+        lua_Integer n = 0;
+        for (size_t i = (size_t)negative; i < length; i++)
+            n = 10 * n + (text[i] - '0');
+        lua_pushinteger(r->L, negative ? -n : n);
+    } else if (length < sizeof copy) {
+        memcpy(copy, text, length);
+        copy[length] = '\0';
+        if (!lua_stringtonumber(r->L, copy))
+            bad(r, "bad number before");
+    } else {
+        lua_pushlstring(r->L, text, length);
+        if (!lua_stringtonumber(r->L, lua_tostring(r->L, -1)))
+            bad(r, "bad number before");
+        lua_remove(r->L, -2);
+    }
+}
+
+/* The grammar first: Lua's own conversion takes more. */
 static void number(reader *r)
 {
     const char *start = r->at;
@@ -97,16 +125,7 @@ static void number(reader *r)
             r->at++;
         digits(r);
     }
-    size_t length = (size_t)(r->at - start);
-    int negative_zero =
-        whole && length == 2 && start[0] == '-' && start[1] == '0';
-    /* lua_stringtonumber wants the end marked: copy, as Lua would. */
-    lua_pushlstring(r->L, start, length);
-    if (negative_zero)
-        lua_pushnumber(r->L, -0.0);
-    else if (!lua_stringtonumber(r->L, lua_tostring(r->L, -1)))
-        bad(r, "bad number");
-    lua_remove(r->L, -2);
+    push_number(r, start, (size_t)(r->at - start), whole);
     if (isinf(lua_tonumber(r->L, -1)))
         bad(r, "number out of range before");
 }
@@ -362,19 +381,20 @@ static void put(writer *w, const char *text, size_t bytes)
 
 static void put_string(writer *w, const char *text, size_t bytes)
 {
-    static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
+    static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt",
+                      hex[] = "0123456789abcdef";
     put(w, "\"", 1);
     const char *end = text + bytes, *start = text;
     for (const char *p = text; p < end; p++) {
         unsigned char c = (unsigned char)*p;
         if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f)
             continue;
-        char out[8];
+        char out[] = {'\\', 'u', '0', '0', (char)('0' + (c >> 4)), hex[c & 15]};
         const char *found = c ? strchr(from, c) : NULL;
-        int n = found ? snprintf(out, sizeof out, "\\%c", to[found - from])
-                      : snprintf(out, sizeof out, "\\u%04x", c);
+        if (found)
+            out[1] = to[found - from];
         put(w, start, (size_t)(p - start));
-        put(w, out, (size_t)n);
+        put(w, out, found ? 2 : sizeof out);
         start = p + 1;
     }
     put(w, start, (size_t)(end - start));
@@ -393,9 +413,13 @@ static void put_number(writer *w)
         lua_Number number = lua_tonumber(w->L, -1);
         if (isnan(number) || isinf(number))
             fail(w->L, "json.encode", "NaN and infinity are not JSON");
-        n = snprintf(text, sizeof text, "%.15g", number);
-        if (strtod(text, NULL) != number)
-            n = snprintf(text, sizeof text, "%.17g", number);
+        int digits = DBL_DIG;
+        do
+            n = snprintf(text, sizeof text, "%.*g", digits, number);
+        while (digits++ < DBL_DECIMAL_DIG && strtod(text, NULL) != number);
+        char *point = strchr(text, localeconv()->decimal_point[0]);
+        if (point) /* a host may have set a locale that writes 1,5 */
+            *point = '.';
     }
     put(w, text, (size_t)n);
 }
