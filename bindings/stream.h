@@ -40,6 +40,8 @@ struct ab_stream {
     unsigned discarding : 1; /* closed, but what comes is thrown away */
     unsigned socket : 1;     /* both ways over one descriptor: can be shut */
     unsigned shut : 1;       /* no more will be written */
+    unsigned more : 1;       /* the last read has filled all the room it had */
+    unsigned straight : 4;   /* reads without the loop, since it was asked */
     int read_error, write_error; /* stays: every later call raises it */
     int write_told;              /* the script has seen write_error */
     ab_op *reader, *writer;      /* at most one each, until pushed */

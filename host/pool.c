@@ -85,8 +85,22 @@ void ab_pool_init(ab_pool *pool, size_t reserve_cap)
 
 static void region_free(ab_region *region) { munmap(region, REGION_BYTES); }
 
+static void drop_kept(ab_pool *pool)
+{
+    for (size_t i = 0; i < AB_KEEP_CLASSES; i++) {
+        for (void *next, *block = pool->kept[i]; block; block = next) {
+            memcpy(&next, block, sizeof next);
+            free(block);
+        }
+        pool->kept[i] = NULL;
+    }
+    pool->reserved_bytes -= pool->kept_bytes;
+    pool->kept_bytes = 0;
+}
+
 void ab_pool_deinit(ab_pool *pool)
 {
+    drop_kept(pool);
     for (ab_region *r = pool->regions, *next; r; r = next) {
         next = r->next;
         region_free(r);
@@ -249,9 +263,63 @@ static void small_free(ab_pool *pool, void *block)
     }
 }
 
+/* ---- large blocks ---- */
+
+static int is_kept_size(size_t bytes)
+{
+    return bytes > AB_KEEP_MIN && bytes <= AB_KEEP_MAX;
+}
+
+/* How large the block of malloc's for so many bytes is. */
+static size_t large_bytes(size_t bytes)
+{
+    if (!is_kept_size(bytes))
+        return bytes;
+    return (bytes + AB_KEEP_STEP - 1) / AB_KEEP_STEP * AB_KEEP_STEP;
+}
+
+static void large_free(ab_pool *pool, void *block, size_t bytes)
+{
+    size_t real = large_bytes(bytes), most = pool->reserve_cap / 8;
+    if (most > AB_KEPT_BYTES)
+        most = AB_KEPT_BYTES;
+    if (!is_kept_size(bytes) || pool->closing ||
+        pool->kept_bytes + real > most) {
+        free(block);
+        pool->reserved_bytes -= real;
+        return;
+    }
+    void **list = &pool->kept[real / AB_KEEP_STEP - 1];
+    memcpy(block, list, sizeof *list);
+    *list = block;
+    pool->kept_bytes += real;
+}
+
+static void *large_kept(ab_pool *pool, size_t bytes)
+{
+    size_t real = large_bytes(bytes);
+    void **list = &pool->kept[real / AB_KEEP_STEP - 1], *block = *list;
+    if (!block)
+        return NULL;
+    memcpy(list, block, sizeof *list);
+    pool->kept_bytes -= real;
+    return block;
+}
+
 static void *large_resize(ab_pool *pool, void *block, size_t old_bytes,
                           size_t new_bytes)
 {
+    void *kept =
+        !block && is_kept_size(new_bytes) ? large_kept(pool, new_bytes) : NULL;
+    if (kept)
+        return kept;
+    old_bytes = large_bytes(old_bytes);
+    new_bytes = large_bytes(new_bytes);
+    if (new_bytes == old_bytes)
+        return block;
+    if (new_bytes > old_bytes &&
+        new_bytes - old_bytes > pool->reserve_cap - pool->reserved_bytes)
+        drop_kept(pool);
     if (new_bytes > old_bytes &&
         new_bytes - old_bytes > pool->reserve_cap - pool->reserved_bytes)
         return NULL;
@@ -275,8 +343,7 @@ static void block_free(ab_pool *pool, void *block, size_t bytes)
         if (!pool->closing)
             small_free(pool, block);
     } else {
-        free(block);
-        pool->reserved_bytes -= bytes;
+        large_free(pool, block, bytes);
     }
 }
 

@@ -4,7 +4,10 @@
  * 208 bytes, one of 720 and some of 64).  Slabs have no header per block, are
  * given back for other sizes when they are empty, and are cut from regions
  * that the kernel may back with huge pages, which is what makes first touches
- * of memory cheap.  Blocks above AB_POOL_MAX go to malloc. */
+ * of memory cheap.  Blocks above AB_POOL_MAX go to malloc; of those about as
+ * large as what streams read at once (AB_KEEP_MIN to AB_KEEP_MAX) some are kept
+ * when they are freed, since malloc gives such a block back to the kernel, and
+ * each first touch of a page costs as much as filling it. */
 #ifndef AB_POOL_H
 #define AB_POOL_H
 
@@ -13,6 +16,12 @@
 #define AB_POOL_MAX 1024
 #define AB_POOL_STEP 8
 #define AB_POOL_CLASSES (AB_POOL_MAX / AB_POOL_STEP)
+
+#define AB_KEEP_MIN ((size_t)16 << 10)
+#define AB_KEEP_MAX ((size_t)80 << 10)
+#define AB_KEEP_STEP ((size_t)16 << 10)
+#define AB_KEEP_CLASSES (AB_KEEP_MAX / AB_KEEP_STEP)
+#define AB_KEPT_BYTES ((size_t)2 << 20) /* at most, in all */
 
 struct ab_slab;
 struct ab_region;
@@ -24,6 +33,8 @@ typedef struct ab_pool {
     int slow_pages; /* huge pages have turned out slow here: no more of them */
     int closing; /* all blocks go at once soon: small ones are not freed, until
                     one is asked for again (by a finalizer) */
+    void *kept[AB_KEEP_CLASSES]; /* freed blocks by size, linked */
+    size_t kept_bytes;
     size_t reserved_bytes; /* memory ever touched, and large blocks */
     size_t reserve_cap;    /* reserved_bytes may not pass it */
 } ab_pool;
