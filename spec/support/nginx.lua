@@ -8,7 +8,8 @@
 --
 -- start { locations = "location /x { ... }" } adds to the server block,
 -- start { http = "limit_req_zone ..." } to the block around it. In both $DIR is the
--- folder, $PORT the port and $TLS another one (the next) for a server of one's own.
+-- folder, $PORT the port; $TLS, $PLAIN and $EXPIRED are the next ones, for servers of
+-- one's own.
 
 local nginx = {}
 nginx.__index = nginx
@@ -73,6 +74,7 @@ function nginx.start(opts)
   for _ = 1, 20 do
     local port = math.random(20000, 32000) -- below what the kernel gives to clients
     local values = { DIR = dir, PORT = tostring(port), TLS = tostring(port + 1) }
+    values.PLAIN, values.EXPIRED = tostring(port + 2), tostring(port + 3)
     values.HTTP = (opts.http or ""):gsub("%$(%u+)", values)
     values.LOCATIONS = (opts.locations or ""):gsub("%$(%u+)", values)
     write_file(dir .. "/nginx.conf", (config:gsub("%$(%u+)", values)))
