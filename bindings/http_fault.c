@@ -25,6 +25,7 @@ static const char *describe(const ab_transfer *t, int code, char *buf,
                             size_t bytes)
 {
     const char *words = ab_transfer_trouble(t);
+    char way[AB_TRANSFER_HOST_MAX + 16];
     switch (code) {
     case UV_EAI_NONAME:
         return "unknown host";
@@ -56,13 +57,17 @@ static const char *describe(const ab_transfer *t, int code, char *buf,
     case ASYNCBOX_ETLS:
         return *words ? words : NULL;
     default:
+        if (code > ASYNCBOX_EDENIED && ab_transfer_way(t, way, sizeof way)) {
+            snprintf(buf, bytes, "%s (%s)", asyncbox_err_text(code), way);
+            return buf;
+        }
         return NULL;
     }
 }
 
 int ab_http_raise(lua_State *L, const ab_transfer *t, const char *op, int code)
 {
-    char buf[300];
+    char buf[400];
     int port;
     const char *denied = ab_transfer_denied(t, &port);
     if (code == ASYNCBOX_EDENIED && *denied)

@@ -1,10 +1,8 @@
 /* net_unix.c - the files of Unix sockets.
  *
- * A name can come to mean another file between the look and the use, and
- * connect(2) follows links.  So the socket is opened as a path first (O_PATH),
- * which decides on the file that is really there, and then connected through
- * its descriptor in /proc; the same way a folder's descriptor is bound in. That
- * also does away with the limit of 107 bytes for a path. */
+ * They are connected through a descriptor in /proc (see ab_grants_open_socket);
+ * the same way a folder's descriptor is bound in. That also does away with the
+ * limit of 107 bytes for a path. */
 #include "net.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -33,62 +31,6 @@ static int fill(struct sockaddr_un *un, int fd, const char *leaf)
     return n < (int)sizeof un->sun_path ? 0 : UV_ENAMETOOLONG;
 }
 
-/* The socket at a path as a descriptor that stands for nothing but the file,
- * or a code. */
-static int open_file(const ab_grants *grants, ab_grant_kind kind,
-                     const char *path, struct stat *st)
-{
-    char leaf[AB_LEAF_MAX];
-    int dir = ab_grants_open_place(grants, kind, path, 1, leaf);
-    if (dir < 0)
-        return dir;
-    int fd = openat(dir, leaf, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    int err = fd < 0 ? last_error() : 0;
-    close(dir);
-    if (!err && fstat(fd, st) < 0)
-        err = last_error();
-    if (!err && !S_ISSOCK(st->st_mode))
-        err = UV_ENOTSOCK;
-    if (!err)
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return err;
-}
-
-/* The same for a trusted script: links are followed. */
-static int open_trusted(const char *path)
-{
-    struct stat st;
-    int fd = open(path, O_PATH | O_CLOEXEC);
-    if (fd < 0)
-        return last_error();
-    if (fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode))
-        return fd;
-    close(fd);
-    return UV_ENOTSOCK;
-}
-
-/* One that may be read and written. */
-static int open_granted(const ab_grants *grants, const char *path)
-{
-    struct stat to_read, to_write;
-    if (grants->trusted)
-        return open_trusted(path);
-    int fd = open_file(grants, AB_GRANT_READ, path, &to_read);
-    if (fd < 0)
-        return fd;
-    int other = open_file(grants, AB_GRANT_WRITE, path, &to_write);
-    int same = other >= 0 && to_read.st_dev == to_write.st_dev &&
-               to_read.st_ino == to_write.st_ino;
-    if (other >= 0)
-        close(other);
-    if (same)
-        return fd;
-    close(fd);
-    return other < 0 ? other : ASYNCBOX_EDENIED;
-}
-
 static int connect_file(int file)
 {
     struct sockaddr_un un;
@@ -107,7 +49,7 @@ static int connect_file(int file)
 
 int ab_net_unix_connect(const ab_grants *grants, const char *path)
 {
-    int file = open_granted(grants, path);
+    int file = ab_grants_open_socket(grants, path);
     if (file < 0)
         return file;
     int fd = connect_file(file);

@@ -128,6 +128,12 @@ int ab_grants_open_parent(const ab_grants *grants, ab_grant_kind kind,
 int ab_grants_open_place(const ab_grants *grants, ab_grant_kind kind,
                          const char *path, int follow, char leaf[AB_LEAF_MAX]);
 
+/* Opens a Unix socket that may be read and written, as a descriptor that stands
+ * for the file alone (O_PATH): to be connected as "/proc/self/fd/N", whatever
+ * its name means by then.  A descriptor or a negative code (UV_ENOTSOCK). Looks
+ * at the file system: a few calls that don't wait for a disk but in theory. */
+int ab_grants_open_socket(const ab_grants *grants, const char *path);
+
 /* Is one of the names in it ".."?  Looks at the text only. */
 int ab_path_has_dotdot(const char *path);
 

@@ -223,7 +223,7 @@ static int follow_to(ab_transfer *t, const char *url)
     int err = ab_transfer_parse(url, host, &port, &is_tls);
     if (err)
         return err;
-    if (!ab_settings_is_unix(t) &&
+    if (!ab_settings_unix(t) &&
         !ab_grants_host_allowed(&box->grants, host, port)) {
         strcpy(easy->denied, host);
         easy->denied_port = port;

@@ -244,6 +244,10 @@ const char *ab_transfer_url(const ab_transfer *t);
  * reference is given up. */
 const char *ab_transfer_trouble(const ab_transfer *t);
 
+/* Writes by what way it went there, for failures of connecting: "proxy
+ * 127.0.0.1:3128", "socket /run/x"; 0: straight, or that is not known. */
+int ab_transfer_way(const ab_transfer *t, char *buf, size_t bytes);
+
 /* With ASYNCBOX_EDENIED, also of ab_transfer_start: the host or address that is
  * not granted. */
 const char *ab_transfer_denied(const ab_transfer *t, int *port);

@@ -70,6 +70,7 @@ static ab_easy *new_easy(ab_client *client)
         return NULL;
     memset(easy, 0, sizeof *easy);
     easy->client = client;
+    easy->unix_file = -1;
     easy->curl = client->curl->easy_init();
     if (!easy->curl) {
         ab_box_free(client->box, easy, sizeof *easy);
@@ -104,6 +105,7 @@ void ab_easy_give(ab_easy *easy)
 {
     ab_client *client = easy->client;
     easy->transfer = NULL;
+    ab_sock_forget_file(easy);
     if (client->closing || client->idle_count >= IDLE_MAX) {
         free_easy(easy);
         return;

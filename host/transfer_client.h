@@ -34,6 +34,7 @@ struct ab_easy {
     int bent;                  /* has options that only a reset takes off */
     long total_ms, connect_ms; /* as they are set; 0: curl's default */
     int denied_port, proxy_port;
+    int unix_file; /* of a sandbox's Unix socket while it is connected, or -1 */
     char proxy[AB_TRANSFER_HOST_MAX]; /* the host that it goes through, or "" */
     char denied[AB_TRANSFER_HOST_MAX];
     char error[CURL_ERROR_SIZE];
@@ -79,6 +80,8 @@ int ab_sock_on_change(CURL *curl, curl_socket_t fd, int what, void *client,
 curl_socket_t ab_sock_on_open(void *easy, curlsocktype purpose,
                               struct curl_sockaddr *address);
 int ab_sock_on_close(void *client, curl_socket_t fd);
+/* Closes the file of a Unix socket that was connected. */
+void ab_sock_forget_file(ab_easy *easy);
 /* Closes what curl has left. */
 void ab_sock_sweep(ab_client *client);
 
@@ -97,8 +100,9 @@ int ab_settings_apply(const ab_settings *settings, ab_easy *easy);
 int ab_settings_route(ab_transfer *t, const char *url);
 /* Takes logins, cookies of the request and certificates off again. */
 void ab_settings_withhold(ab_easy *easy);
-/* Does it talk to a Unix socket, whatever its URL says? */
-int ab_settings_is_unix(const ab_transfer *t);
+/* The Unix socket that it talks to, whatever its URL says; NULL: none, or the
+ * client is gone. */
+const char *ab_settings_unix(const ab_transfer *t);
 /* Does curl answer a 401 by itself? */
 int ab_settings_is_digest(const ab_transfer *t);
 /* The URL without user and password, to be freed with curl's free; NULL: no

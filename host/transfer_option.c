@@ -1,6 +1,7 @@
 /* transfer_option.c - settings of clients and requests, put into curl. */
 #include "transfer_option.h"
 #include "transfer_client.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -276,9 +277,20 @@ int ab_settings_route(ab_transfer *t, const char *url)
     return 0;
 }
 
-int ab_settings_is_unix(const ab_transfer *t)
+const char *ab_settings_unix(const ab_transfer *t)
 {
-    return text_of(t, AB_SET_UNIX_SOCKET) != NULL;
+    return t->client ? text_of(t, AB_SET_UNIX_SOCKET) : NULL;
+}
+
+int ab_transfer_way(const ab_transfer *t, char *buf, size_t bytes)
+{
+    const char *path = ab_settings_unix(t);
+    if (path)
+        return snprintf(buf, bytes, "socket %s", path) > 0;
+    if (t->easy && *t->easy->proxy)
+        return snprintf(buf, bytes, "proxy %s:%d", t->easy->proxy,
+                        t->easy->proxy_port) > 0;
+    return 0;
 }
 
 int ab_settings_is_digest(const ab_transfer *t)

@@ -7,8 +7,11 @@
  * as soon as curl says that it has lost interest. */
 #include "transfer_client.h"
 #include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 struct ab_sock {
@@ -184,12 +187,53 @@ static int allowed(ab_easy *easy, const struct sockaddr *address)
     return 0;
 }
 
+void ab_sock_forget_file(ab_easy *easy)
+{
+    if (easy->unix_file >= 0)
+        close(easy->unix_file);
+    easy->unix_file = -1;
+}
+
+/* A sandbox connects the file that was granted, not what its name may mean by
+ * then.  0 and a code in the transfer's failure, or 1. */
+static int set_unix_file(ab_easy *easy, struct curl_sockaddr *address)
+{
+    struct sockaddr_un un;
+    ab_transfer *t = easy->transfer;
+    const ab_grants *grants = &easy->client->box->grants;
+    if (grants->trusted)
+        return 1;
+    ab_sock_forget_file(easy);
+    int file = ab_grants_open_socket(grants, ab_settings_unix(t));
+    if (file < 0) {
+        t->failure = file;
+        return 0;
+    }
+    easy->unix_file = file;
+    memset(&un, 0, sizeof un);
+    un.sun_family = AF_UNIX;
+    int n = snprintf(un.sun_path, sizeof un.sun_path, "/proc/self/fd/%d", file);
+    address->addrlen =
+        (unsigned)(offsetof(struct sockaddr_un, sun_path) + (size_t)n + 1);
+    /* Curl has room for any address there. */
+    memcpy((char *)address + offsetof(struct curl_sockaddr, addr), &un,
+           address->addrlen);
+    return 1;
+}
+
+static int may_open(ab_easy *easy, struct curl_sockaddr *address)
+{
+    if (address->family == AF_UNIX)
+        return set_unix_file(easy, address);
+    return allowed(easy, &address->addr);
+}
+
 curl_socket_t ab_sock_on_open(void *arg, curlsocktype purpose,
                               struct curl_sockaddr *address)
 {
     (void)purpose;
     ab_easy *easy = arg;
-    if (!allowed(easy, &address->addr))
+    if (!may_open(easy, address))
         return CURL_SOCKET_BAD;
     int type = address->socktype;
 #ifdef SOCK_CLOEXEC

@@ -28,8 +28,8 @@ describe("http over TLS", function()
           location /away { return 302 https://127.0.0.1:$TLS/; }
           location /here { return 302 /; }
           location /slow { limit_rate 1000; root $DIR/root; }
-          location / { return 200
-            "$server_protocol|$ssl_client_verify|$ssl_client_s_dn|$connection|$http_authorization"; }
+          set $who "$ssl_client_verify|$ssl_client_s_dn";
+          location / { return 200 "$server_protocol|$who|$connection|$http_authorization"; }
         }
         server {
           listen 127.0.0.1:$PLAIN http2;
@@ -40,7 +40,9 @@ describe("http over TLS", function()
           ssl_certificate CERTS/expired.cert; ssl_certificate_key CERTS/expired.key;
         }
       ]]):gsub("CERTS", certs.dir),
-      locations = [[ location /length { client_max_body_size 100m; return 200 "$content_length"; } ]],
+      locations = [[
+        location /length { client_max_body_size 100m; return 200 "$content_length"; }
+      ]],
     }
     server:write("slow/page.bin", ("z"):rep(100000))
     url = "https://localhost:" .. server.port + 1 .. "/"
