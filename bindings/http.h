@@ -139,7 +139,8 @@ typedef struct ab_response {
     ab_transfer *transfer; /* NULL: BODY has all of it, or it is closed */
     size_t at;             /* bytes of BODY that chunks or lines took */
     uint64_t told;         /* bytes that on_progress was told of */
-    int taken;             /* chunks, lines or save took some */
+    int whole;             /* read, text or json gave all of it */
+    int taken;             /* else chunks, lines or save took some */
     int closed;
     size_t head_bytes;
     char head[]; /* raw, from the status line on */
@@ -171,6 +172,21 @@ void ab_response_open(lua_State *L);
 ab_response *ab_response_self(lua_State *L);
 
 extern const luaL_Reg ab_body_methods[];
+
+/* What is there of the body, valid until the next wait. */
+const char *ab_response_rest(lua_State *L, const ab_response *r, const char *op,
+                             size_t *bytes);
+/* Functions of http_save.lua.  (response, on_progress or nil) -> whom to tell,
+ * the length of the body: begins to save it, or raises. */
+int ab_response_begin(lua_State *L);
+/* (response): waits for more; true, or false: that was all. */
+int ab_response_fill(lua_State *L);
+/* The continuation of calling that. */
+int ab_response_saved(lua_State *L, int status, lua_KContext ctx);
+
+/* ---- http_save.c ---- */
+
+int ab_response_save(lua_State *L);
 
 /* ---- http_text.c ---- */
 

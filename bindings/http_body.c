@@ -65,6 +65,7 @@ static view look(lua_State *L, const ab_response *r, const char *op)
 
 static void take(ab_response *r, size_t n)
 {
+    r->taken = !r->whole;
     if (r->transfer)
         ab_transfer_take(r->transfer, n);
     else
@@ -172,6 +173,7 @@ static int give_all(lua_State *L, int status, lua_KContext ctx)
         r->transfer = NULL;
         ab_transfer_unref(t);
     }
+    r->whole = 1;
     lua_getiuservalue(L, 1, AB_RESPONSE_BODY);
     return convert(L, r, method);
 }
@@ -195,12 +197,19 @@ static int need_all(lua_State *L, int status, lua_KContext ctx)
     return wait_for(L, r, method, v.bytes + 1, ctx, need_all);
 }
 
+static void refuse_taken(lua_State *L, const ab_response *r, const char *op)
+{
+    if (r->closed)
+        raise_closed(L, op);
+    if (r->taken)
+        ab_misuse(L, "%s: chunks, lines or save took some of the body already",
+                  op);
+}
+
 static int all(lua_State *L, enum method method)
 {
     ab_response *r = ab_response_self(L);
-    if (r->taken)
-        luaL_error(L, "%s: chunks, lines or save took some of the body already",
-                   types[method].name);
+    refuse_taken(L, r, types[method].name);
     lua_settop(L, 2);
     return need_all(L, LUA_OK, (lua_KContext)method);
 }
@@ -232,7 +241,6 @@ static int next_chunk(lua_State *L, int status, lua_KContext ctx)
         size_t n = v.bytes < max ? v.bytes : max;
         lua_pushlstring(L, v.data, n); /* may raise: nothing is lost */
         take(r, n);
-        r->taken = 1;
         return 1;
     }
     if (v.failure)
@@ -273,7 +281,6 @@ static int next_line(lua_State *L, int status, lua_KContext ctx)
     size_t shown = lf && n && v.data[n - 1] == '\r' ? n - 1 : n;
     lua_pushlstring(L, v.data, shown);
     take(r, lf ? n + 1 : n);
-    r->taken = 1;
     return 1;
 }
 
@@ -317,6 +324,59 @@ static int l_lines(lua_State *L)
     return 1;
 }
 
-const luaL_Reg ab_body_methods[] = {{"read", l_read},   {"text", l_text},
-                                    {"json", l_json},   {"chunks", l_chunks},
-                                    {"lines", l_lines}, {NULL, NULL}};
+/* ---- to the disk: http_save.c ---- */
+
+int ab_response_begin(lua_State *L)
+{
+    ab_response *r = ab_response_self(L);
+    const char *op = types[FILL].name;
+    if (!lua_isnoneornil(L, 2) && !lua_isfunction(L, 2))
+        return ab_misuse(L, "%s: on_progress must be a function, got %s", op,
+                         luaL_typename(L, 2));
+    lua_settop(L, 2);
+    refuse_taken(L, r, op);
+    if (lua_isnil(L, 2)) {
+        lua_getiuservalue(L, 1, AB_RESPONSE_PROGRESS);
+        lua_replace(L, 2);
+    }
+    r->at = 0;
+    push_total(L, r);
+    return 2;
+}
+
+static int fill(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    ab_response *r = ab_response_self(L);
+    const char *op = types[FILL].name;
+    lua_settop(L, 1);
+    view v = look(L, r, op);
+    if (!v.bytes && v.failure)
+        return ab_http_raise(L, r->transfer, op, v.failure);
+    if (!v.bytes && !v.over)
+        return wait_for(L, r, FILL, 1, ctx, fill);
+    lua_pushboolean(L, v.bytes > 0);
+    return 1;
+}
+
+int ab_response_fill(lua_State *L) { return fill(L, LUA_OK, 0); }
+
+const char *ab_response_rest(lua_State *L, const ab_response *r, const char *op,
+                             size_t *bytes)
+{
+    view v = look(L, r, op);
+    *bytes = v.bytes;
+    return v.data;
+}
+
+int ab_response_saved(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    return lua_gettop(L);
+}
+
+const luaL_Reg ab_body_methods[] = {
+    {"read", l_read},   {"text", l_text},           {"json", l_json},
+    {"lines", l_lines}, {"save", ab_response_save}, {"chunks", l_chunks},
+    {NULL, NULL}};

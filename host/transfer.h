@@ -206,6 +206,10 @@ static inline int ab_transfer_ready(const ab_transfer *t, size_t want)
     return t->done || ab_transfer_unread(t) >= want;
 }
 
+/* Takes all there is by giving the buffer away: what is unread begins at *at.
+ * The next bytes come into the one given, which may be none. */
+void ab_transfer_swap(ab_transfer *t, ab_bytes *bytes, size_t *at);
+
 /* Does a task wait already, or is about to go on? */
 static inline int ab_transfer_busy(const ab_transfer *t)
 {

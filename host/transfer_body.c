@@ -112,6 +112,13 @@ static void pause_if_full(ab_transfer *t)
         ab_transfer_pause(t, 1, t->send_paused);
 }
 
+static void resume(ab_transfer *t)
+{
+    t->resuming = 1;
+    ab_transfer_pause(t, 0, t->send_paused);
+    t->resuming = 0;
+}
+
 void ab_transfer_await(ab_transfer *t, ab_transfer_wait *w, size_t want)
 {
     t->refs++;
@@ -119,10 +126,19 @@ void ab_transfer_await(ab_transfer *t, ab_transfer_wait *w, size_t want)
     t->waiter = &w->op;
     t->want = want;
     ab_transfer_watch_stall(t);
-    t->resuming = 1;
-    ab_transfer_pause(t, 0, t->send_paused);
-    t->resuming = 0;
+    resume(t);
     ab_transfer_tell(t);
+    pause_if_full(t);
+}
+
+void ab_transfer_swap(ab_transfer *t, ab_bytes *bytes, size_t *at)
+{
+    ab_bytes full = t->body;
+    *at = t->body_at;
+    t->body = *bytes;
+    t->body.length = t->body_at = 0;
+    *bytes = full;
+    resume(t);
     pause_if_full(t);
 }
 

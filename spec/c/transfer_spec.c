@@ -66,6 +66,14 @@ static void answer(int fd)
         if (strstr(request, "\r\n\r\n"))
             break;
     }
+    static const char without_end[] = "HTTP/1.1 200 OK\r\n\r\nthe first line\n";
+    if (n && strstr(request, " /endless ")) {
+        const char *more = without_end;
+        while (write(fd, more, strlen(more)) > 0)
+            more = "more\n";
+        close(fd);
+        return;
+    }
     const char *text = n && strstr(request, " /moved ") ? moved : page;
     got = write(fd, text, strlen(text));
     close(fd);
@@ -96,7 +104,7 @@ static asyncbox *new_box(counter *c)
 /* Spawns the code with the port in the place of %d, and makes `turns` turns. */
 static void start(asyncbox *box, const char *code, int port, int turns)
 {
-    char text[1024];
+    char text[2048];
     const char *at = strstr(code, "%d");
     snprintf(text, sizeof text, "%.*s%d%s", (int)(at - code), code, port,
              at + 2);
@@ -175,6 +183,36 @@ static void closed_while_answers_come(int port)
     }
 }
 
+/* In the middle of bodies: read, not read, waited for, saved. */
+static const char read_many[] =
+    "local async, http = require 'asyncbox', require 'asyncbox.http'\n"
+    "local url = 'http://127.0.0.1:%d/'\n"
+    "local kept = {}\n"
+    "local ways = {\n"
+    "  function(r) r:read() end,\n"
+    "  function(r) for _ in r:chunks(100) do async.sleep(0) end end,\n"
+    "  function(r) for _ in r:lines() do end end,\n"
+    "  function(r) r:save('/dev/null', function() async.sleep(0) end) end,\n"
+    "  function(r) kept[#kept + 1] = r async.sleep(9) end,\n"
+    "  function(r) local _ <close> = r r:json() end,\n"
+    "}\n"
+    "for i = 1, 6 do\n"
+    "  async.spawn(function() ways[i](http.get(url .. 'endless')) end)\n"
+    "end\n"
+    "async.sleep(9)\n";
+
+static void closed_in_the_middle_of_bodies(int port)
+{
+    for (int turns = 0; turns < 60; turns += 3) {
+        counter c = {0};
+        asyncbox *box = new_box(&c);
+        snprintf(check_context, sizeof check_context, "bodies, %d turns",
+                 turns);
+        start(box, read_many, port, turns);
+        free_at_once(box, &c);
+    }
+}
+
 static const char look_up[] =
     "local async, http = require 'asyncbox', require 'asyncbox.http'\n"
     "for i = 1, 5 do async.spawn(http.get, 'http://slow.invalid:%d/') end\n"
@@ -238,6 +276,10 @@ static const char fetch_all_ways[] =
     "local r = s:get('page', {headers = {B = {'1', '2'}}})\n"
     "assert(r:text() == 'Hello\\n' and r.headers['Content-Length'] == '6')\n"
     "r:header_values('connection') tostring(r)\n"
+    "http.get(url):save('/dev/null')\n"
+    "for _ in http.get(url):chunks(2) do end\n"
+    "http.get(url):text('latin1')\n"
+    "do local r <close> = http.get(url .. 'endless') r:lines()() end\n"
     "assert(s:get('moved').url == url .. 'page')\n"
     "assert(http.post(url .. 'moved', {body = 'x'}).status == 200)\n"
     "pcall(http.get, url, {max_body = 3})\n"
@@ -254,7 +296,7 @@ static int refused_once(int port, size_t n, int on)
     c.calls = 0;
     c.fail_at = n;
     c.fail_on = on;
-    char text[1024];
+    char text[2048];
     const char *at = strstr(fetch_all_ways, "%d");
     snprintf(text, sizeof text, "%.*s%d%s", (int)(at - fetch_all_ways),
              fetch_all_ways, port, at + 2);
@@ -292,6 +334,7 @@ int main(void)
     closed_while_nobody_answers();
     closed_while_others_go_on();
     closed_while_answers_come(port);
+    closed_in_the_middle_of_bodies(port);
     closed_while_names_are_looked_up();
     finalizers_use_the_module(port);
     no_memory(port);
