@@ -194,6 +194,10 @@ int ab_response_save(lua_State *L);
 void ab_http_find_charset(const ab_response *r, const char **charset,
                           size_t *bytes);
 
+/* The one that the page on top of the stack names in its first kilobyte, if
+ * it is known. */
+void ab_http_meta_charset(lua_State *L, const char **charset, size_t *bytes);
+
 /* Replaces the string on top of the stack by the same text in UTF-8.  charset:
  * as the response or the script says; bytes 0: not said.  Raises: `op`. */
 void ab_http_decode(lua_State *L, const char *op, const char *charset,

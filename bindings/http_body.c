@@ -10,7 +10,7 @@
 #define LINE_MAX_BYTES ((lua_Integer)1 << 20)
 
 /* The methods that may wait.  CONVERT: what becomes of the whole body. */
-enum method { READ, TEXT, JSON, CHUNKS, LINES, FILL, METHODS };
+enum method { READ, TEXT, JSON, HTML, CHUNKS, LINES, FILL, METHODS };
 
 static int waited(lua_State *L, ab_op *op)
 {
@@ -27,9 +27,10 @@ static int waited(lua_State *L, ab_op *op)
     }
 
 static const ab_op_type types[METHODS] = {
-    [READ] = TYPE("response:read"),   [TEXT] = TYPE("response:text"),
-    [JSON] = TYPE("response:json"),   [CHUNKS] = TYPE("response:chunks"),
-    [LINES] = TYPE("response:lines"), [FILL] = TYPE("response:save")};
+    [READ] = TYPE("response:read"),     [TEXT] = TYPE("response:text"),
+    [HTML] = TYPE("response:html"),     [JSON] = TYPE("response:json"),
+    [CHUNKS] = TYPE("response:chunks"), [LINES] = TYPE("response:lines"),
+    [FILL] = TYPE("response:save")};
 
 /* ---- what is there ---- */
 
@@ -134,26 +135,42 @@ static int tell(lua_State *L, ab_response *r, lua_KContext ctx, lua_KFunction k)
 /* ---- all of it ----
  * Stack: 1 the response, 2 the charset of text. */
 
+static int given(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)L;
+    (void)status;
+    (void)ctx;
+    return 1;
+}
+
+/* Gives f(the string on top), f being a module's function, which may wait. */
+static int give_to(lua_State *L, const char *module, lua_CFunction open,
+                   const char *name)
+{
+    luaL_requiref(L, module, open, 0);
+    lua_getfield(L, -1, name);
+    lua_pushvalue(L, -3);
+    lua_callk(L, 1, 1, 0, given);
+    return given(L, LUA_OK, 0);
+}
+
 static int convert(lua_State *L, const ab_response *r, enum method method)
 {
     const char *charset;
     size_t bytes = 0;
-    switch (method) {
-    case TEXT:
-        charset = lua_tolstring(L, 2, &bytes);
-        if (!charset)
-            ab_http_find_charset(r, &charset, &bytes);
-        ab_http_decode(L, types[TEXT].name, charset, bytes);
+    if (method == JSON)
+        return give_to(L, "asyncbox.json", ab_open_json, "decode");
+    if (method != TEXT && method != HTML)
         return 1;
-    case JSON:
-        luaL_requiref(L, "asyncbox.json", ab_open_json, 0);
-        lua_getfield(L, -1, "decode");
-        lua_pushvalue(L, -3);
-        lua_call(L, 1, 1);
-        return 1;
-    default:
-        return 1;
-    }
+    charset = lua_tolstring(L, 2, &bytes);
+    if (!charset)
+        ab_http_find_charset(r, &charset, &bytes);
+    if (method == HTML && !bytes)
+        ab_http_meta_charset(L, &charset, &bytes);
+    ab_http_decode(L, types[method].name, charset, bytes);
+    if (method == HTML)
+        return give_to(L, "asyncbox.html", ab_open_html, "parse");
+    return 1;
 }
 
 static int give_all(lua_State *L, int status, lua_KContext ctx)
@@ -216,12 +233,16 @@ static int all(lua_State *L, enum method method)
 
 static int l_read(lua_State *L) { return all(L, READ); }
 
-static int l_text(lua_State *L)
+static int all_text(lua_State *L, enum method method)
 {
     if (!lua_isnoneornil(L, 2))
         luaL_checkstring(L, 2);
-    return all(L, TEXT);
+    return all(L, method);
 }
+
+static int l_text(lua_State *L) { return all_text(L, TEXT); }
+
+static int l_html(lua_State *L) { return all_text(L, HTML); }
 
 static int l_json(lua_State *L) { return all(L, JSON); }
 
@@ -377,6 +398,6 @@ int ab_response_saved(lua_State *L, int status, lua_KContext ctx)
 }
 
 const luaL_Reg ab_body_methods[] = {
-    {"read", l_read},   {"text", l_text},           {"json", l_json},
-    {"lines", l_lines}, {"save", ab_response_save}, {"chunks", l_chunks},
-    {NULL, NULL}};
+    {"read", l_read},     {"html", l_html},   {"text", l_text},
+    {"json", l_json},     {"lines", l_lines}, {"save", ab_response_save},
+    {"chunks", l_chunks}, {NULL, NULL}};

@@ -103,6 +103,40 @@ void ab_http_find_charset(const ab_response *r, const char **charset,
         find_parameter(type, n, charset, bytes);
 }
 
+static const char *find_word(const char *from, const char *end,
+                             const char *word)
+{
+    size_t n = strlen(word);
+    for (; (size_t)(end - from) >= n; from++)
+        if (strncasecmp(from, word, n) == 0)
+            return from + n;
+    return NULL;
+}
+
+/* A short form of what the HTML standard calls prescanning. */
+void ab_http_meta_charset(lua_State *L, const char **charset, size_t *bytes)
+{
+    size_t n;
+    const char *at = lua_tolstring(L, -1, &n);
+    const char *end = at + (n < 1024 ? n : 1024);
+    while ((at = find_word(at, end, "<meta"))) {
+        const char *close = memchr(at, '>', (size_t)(end - at));
+        const char *name = find_word(at, close ? close : end, "charset=");
+        if (!name)
+            continue;
+        name += name < end && (*name == '"' || *name == '\'');
+        size_t length = 0;
+        while (name + length < end && !strchr("\"' \t\r\n;/>", name[length]))
+            length++;
+        const char *known = find(name, length);
+        if (!known || strncmp(known, "UTF-16", 6) == 0)
+            continue; /* ASCII can be read: it is not what it says it is */
+        *charset = name;
+        *bytes = length;
+        return;
+    }
+}
+
 /* ---- converting ---- */
 
 /* A mark at the beginning says more than any header: how many bytes it has. */

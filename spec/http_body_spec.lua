@@ -50,6 +50,9 @@ describe("the body of a response", function()
     server:write("slow/page.bin", ("z"):rep(400000))
     server:write("latin", "na\xEFve \x80\n")
     server:write("odd", "na\xEFve \x80\n")
+    server:write("meta.html", "<html><META charset='latin1'><title>\xEF</title>")
+    server:write("oddmeta.html", "<meta content='text/html; charset=klingon'><title>b</title>")
+    server:write("page.html", "<title>Größe</title><p>x")
     server:write("utf16", "\xE4\0\x3D\xD8\0\xDE")
     server:write("mark.txt", "\xEF\xBB\xBFmarked")
     pcall(http.get, url) -- opens libcurl, which keeps descriptors of its own
@@ -209,6 +212,14 @@ describe("the body of a response", function()
       assert.matches("\u{FFFD}$", session:get(url .. "small.bin"):text "utf-16le")
     end)
 
+    it("of a page is parsed", function()
+      local page = session:get(url .. "page.html"):html()
+      assert.equal("Größe", page.title)
+      assert.equal("ä", session:get(url .. "utf16"):html():text():sub(1, 2))
+      assert.equal("ï", session:get(url .. "meta.html"):html().title)
+      assert.equal("b", session:get(url .. "oddmeta.html"):html().title)
+    end)
+
     it("loses its byte order mark", function()
       assert.equal("marked", session:get(url .. "mark.txt"):text())
     end)
@@ -283,7 +294,7 @@ describe("the body of a response", function()
   end)
 
   describe("when the wait is cancelled", function()
-    for _, name in ipairs { "read", "text", "json" } do
+    for _, name in ipairs { "read", "text", "json", "html" } do
       it("in " .. name .. " closes the connection at once", function()
         local handles = async.stats().handles
         local response = session:get(url .. "slow/page.bin")
