@@ -1,5 +1,6 @@
--- A chat server: what one says all the others read. Join with nc or telnet:
--- the first line is your name.
+-- A chat server: what one says all the others read.
+--
+-- Join with nc or telnet; the first line is your name.
 --
 -- Each client has a queue of lines that are still to be sent, and a task that
 -- sends them. So nobody waits for a slow client: one that has not read the last
