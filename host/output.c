@@ -23,6 +23,10 @@ enum {
 /* How soon a thread that blocks hears of an interrupt from another one. */
 enum { LOOK_MS = 100 };
 
+/* How long a box that was asked to stop waits for a reader that takes nothing.
+ */
+#define PATIENCE_NS ((uint64_t)5 * 1000000000)
+
 /* ---- made ---- */
 
 static void look_at(ab_output *o)
@@ -378,9 +382,28 @@ int ab_outputs_flush(ab_outputs *outputs)
     return err ? err : err2;
 }
 
+/* Of a box that was asked to stop: as long as somebody reads. */
+static void block_while_read(ab_output *o)
+{
+    uint64_t gone = o->gone, since = uv_hrtime();
+    while (!write_queue(o)) {
+        if (o->gone != gone) {
+            gone = o->gone;
+            since = uv_hrtime();
+        } else if (uv_hrtime() - since > PATIENCE_NS) {
+            fail(o, UV_ETIMEDOUT);
+            return;
+        }
+        block_once(o);
+    }
+}
+
 static int finish(ab_output *o)
 {
-    ab_output_block(o, 0);
+    if (o->box->stopped)
+        block_while_read(o);
+    else
+        ab_output_block(o, 0);
     if (o->polling) {
         uv_close((uv_handle_t *)&o->poll, NULL);
         o->polling = o->polled = 0;

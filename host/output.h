@@ -71,8 +71,10 @@ typedef struct ab_output_file ab_output_file;
 
 /* 0 or UV_ENOMEM.  With box->loop ready. */
 int ab_outputs_init(ab_outputs *outputs, ab_box *box);
-/* Writes out all there is, however long it takes, and closes the handles; the
- * waiters are gone already.  0 or the first failure of standard output. */
+/* Writes out all there is and closes the handles; the waiters are gone already.
+ * However long it takes, unless the box was interrupted: then what nobody reads
+ * for five seconds is given up (UV_ETIMEDOUT).  0 or the first failure of
+ * standard output. */
 int ab_outputs_finish(ab_outputs *outputs);
 /* Frees, after the loop has closed the handles. */
 void ab_outputs_deinit(ab_outputs *outputs);

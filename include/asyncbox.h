@@ -110,9 +110,10 @@ ASYNCBOX_API int asyncbox_new(const asyncbox_config *config, asyncbox **out);
 /* Closes a box at any moment: waits are stopped, every task's <close>
  * variables run (they may not wait any more), everything is freed.  NULL is
  * fine.  Refused (UV_EBUSY) while the box is running on this thread.  With
- * config.standard_output it blocks until all that was printed is written; any
- * other negative code says that something could not be, and the box is gone
- * all the same. */
+ * config.standard_output it blocks until all that was printed is written (of a
+ * box that was interrupted: until nobody has read any of it for five seconds);
+ * any other negative code says that something could not be, and the box is
+ * gone all the same. */
 ASYNCBOX_API int asyncbox_free(asyncbox *box);
 
 /* With config.standard_output: blocks until all that was printed is written, as

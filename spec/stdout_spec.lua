@@ -4,14 +4,21 @@
 local eventually = require "spec.support.eventually"
 local shell = require "spec.support.shell"
 
-local sh, write = shell.run, shell.write
+local write = shell.write
+
+-- Nothing that hangs outlives it. (A signal is never sent through `timeout`: one
+-- that comes as soon as the program runs may still end only `timeout`.)
+local function sh(code)
+  write("case.sh", code)
+  return shell.run [[export A D; timeout -s KILL 100 sh "$D/case.sh"]]
+end
 
 -- A FIFO as standard output ($D/out, which fd 3 holds open and nobody reads),
 -- the script started, and a wait (at most 20 s) for it to write $D/ready.
 local start = [[
 await() { i=0; while [ ! -s "$1" ] && [ $i -lt 1000 ]; do sleep 0.02; i=$((i+1)); done; }
 mkfifo "$D/out"; exec 3<>"$D/out"
-timeout --foreground -s KILL 60 "$A" "$D/x.lua" "$D" >"$D/out" 2>"$D/err" 3>&- & pid=$!
+"$A" "$D/x.lua" "$D" >"$D/out" 2>"$D/err" 3>&- & pid=$!
 await "$D/ready"
 ]]
 -- All that comes out, into $D/got, once somebody reads; the status in $s.
@@ -110,6 +117,12 @@ describe("Printing to a pipe that nobody reads", function()
       ]] .. read_all .. [[echo $s $(tail -n 1 "$D/got"); cat "$D/err"]]))
   end)
 
+  it("is given up when the script was stopped and nobody reads.", function()
+    script "while true do print(line) end"
+    assert.equal("143 asyncbox: cannot write to standard output: timed out\n",
+      sh(start .. [[kill -TERM $pid; wait $pid; echo $? $(cat "$D/err")]]))
+  end)
+
   it("is ended at once by a second Ctrl-C.", function()
     script [[
       local guard <close> = setmetatable({}, { __close = function() note "closed" end })
@@ -190,7 +203,7 @@ false print ECANCELED
       for _ = 1, 3000 do print(("x"):rep(999)) async.sleep(100) end
       assert(async.now() - t == 300000)]])
     assert.equal("0 3000000\n", sh [[
-      { timeout -s KILL 60 "$A" run --virtual-time "$D/x.lua"; echo $? >"$D/s"; } |
+      { "$A" run --virtual-time "$D/x.lua"; echo $? >"$D/s"; } |
         { sleep 0.1; wc -c >"$D/n"; }; echo $(cat "$D/s" "$D/n")]])
   end)
 
@@ -198,7 +211,7 @@ false print ECANCELED
     write("bad.lua", "no code")
     write("x.lua", "print(('x'):rep(300000)) error('failed', 0)")
     for _, call in ipairs { "x.lua", "bad.lua", "none.lua" } do
-      local got = sh(([[timeout -s KILL 60 "$A" -e "print(('x'):rep(300000))" "$D/%s" 2>&1 |
+      local got = sh(([["$A" -e "print(('x'):rep(300000))" "$D/%s" 2>&1 |
         { sleep 0.2; cat; } | tr -s x | sed '/^\t/d']]):format(call))
       assert.matches(call == "x.lua" and "^x\nx\nasyncbox: failed\n" or "^x\nasyncbox: .+\n$", got)
     end
@@ -210,7 +223,7 @@ false print ECANCELED
       local keep = {}
       for i = 1, 5000 do keep[i] = { i } end]])
     assert.equal("0 3000\n", sh [[
-      { timeout -s KILL 60 "$A" run --memory 900K "$D/x.lua"; echo $? >"$D/s"; } |
+      { "$A" run --memory 900K "$D/x.lua"; echo $? >"$D/s"; } |
         { sleep 0.5; wc -l >"$D/n"; }; echo $(cat "$D/s" "$D/n")]])
   end)
 
@@ -235,7 +248,7 @@ false print ECANCELED
     end
     script "for _ = 1, 3000 do print(line) end"
     -- Descriptor 5 is the same opening of the pipe as the script's own.
-    local shared = start:gsub('timeout', 'exec 5>"$D/out"; timeout'):gsub('>"%$D/out" 2>', '>&5 2>')
+    local shared = start:gsub('"%$A"', 'exec 5>"$D/out"; %0'):gsub('>"%$D/out" 2>', '>&5 2>')
       :gsub("3>&%-", "%0 5>&-")
     local flags, rest = sh(shared .. "grep flags /proc/self/fdinfo/5 | cut -c 7-; exec 5>&-\n" ..
       read_all .. [[echo $s $(wc -c <"$D/got")]]):match "(%d+)\n(.*)"
@@ -251,7 +264,7 @@ describe("Standard output", function()
   -- The status is printed last.
   local function run(code, redirect, options)
     write("x.lua", "local async = require 'asyncbox'\n" .. code)
-    return sh(("timeout -s KILL 60 \"$A\" %s \"$D/x.lua\" %s; echo $?"):format(
+    return sh(("\"$A\" %s \"$D/x.lua\" %s; echo $?"):format(
       options or "run", redirect or "2>&1 | cat"))
   end
 
@@ -280,7 +293,7 @@ describe("Standard output", function()
       await() {
         i=0; while ! grep -q "$1" "$D/out" && [ $i -lt 1000 ]; do sleep 0.02; i=$((i+1)); done
       }
-      : >"$D/out"; timeout -s KILL 60 "$A" "$D/x.lua" "$D" | cat >"$D/out" &
+      : >"$D/out"; "$A" "$D/x.lua" "$D" | cat >"$D/out" &
       await printed; echo >"$D/one"; await written; echo >"$D/two"; wait; cat "$D/out"; echo 0]])
   end)
 
@@ -292,7 +305,7 @@ describe("Standard output", function()
       while not io.open(dir .. "/one") do end
       io.stdout:write " end\n"]])
     assert.equal("out said end\n", sh [[
-      : >"$D/out"; timeout -s KILL 60 "$A" "$D/x.lua" "$D" 2>&1 | cat >"$D/out" &
+      : >"$D/out"; "$A" "$D/x.lua" "$D" 2>&1 | cat >"$D/out" &
       i=0; while ! grep -q said "$D/out" && [ $i -lt 1000 ]; do sleep 0.02; i=$((i+1)); done
       [ $i -lt 1000 ] || echo late; echo >"$D/one"; wait; cat "$D/out"]])
   end)
@@ -380,7 +393,7 @@ describe("Standard output", function()
     for _, call in ipairs { "io.write 'y\\n'", "async.stdout:write 'y\\n'", "print 'y'" } do
       write("x.lua", "local async = require 'asyncbox' while true do " .. call .. " end")
       assert.equal("y\n141\n", sh [[
-        { timeout -s KILL 60 "$A" "$D/x.lua"; echo $? >"$D/s"; } | head -1; cat "$D/s"]])
+        { "$A" "$D/x.lua"; echo $? >"$D/s"; } | head -1; cat "$D/s"]])
     end
   end)
 
@@ -399,7 +412,7 @@ for _ in range(100):
 ours.close()
 print(child.wait())
 ]])
-    assert.equal("-13\n", sh [[timeout -s KILL 60 python3 "$D/peer.py" "$A" "$D/x.lua"]])
+    assert.equal("-13\n", sh [[python3 "$D/peer.py" "$A" "$D/x.lua"]])
   end)
 
   it("of a terminal shows a prompt before the answer is read.", function()
@@ -431,6 +444,6 @@ while True:
         os.write(fd, b"you\n")
 print(out.count(b"\n"), b"hello you\ttrue" in out, os.WEXITSTATUS(os.waitpid(pid, 0)[1]))
 ]])
-    assert.equal("3002 True 0\n", sh [[timeout -s KILL 60 python3 "$D/ask.py" "$A" "$D/x.lua"]])
+    assert.equal("3002 True 0\n", sh [[python3 "$D/ask.py" "$A" "$D/x.lua"]])
   end)
 end)
