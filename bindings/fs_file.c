@@ -325,11 +325,25 @@ static int start(ab_fs_file *file, int (*run)(ab_fs_job *), size_t want)
     return 1;
 }
 
+/* What is in the buffer can be read again. */
+static void give_up_buffer(ab_fs_file *file)
+{
+    if (!file->regular)
+        return;
+    ab_fs_file_rewind(file);
+    ab_box_free(file->box, file->in, file->in_cap);
+    file->in = NULL;
+    file->in_cap = 0;
+}
+
 static int start_fill(ab_fs_file *file, size_t want)
 {
     size_t fetch = fetch_size(file, want);
     int err = make_room(file, fetch);
-    return err ? err : start(file, run_fill, fetch);
+    if (!err)
+        return start(file, run_fill, fetch);
+    give_up_buffer(file); /* what failed for memory is not to hold it */
+    return err;
 }
 
 /* Does what the waiter needs next.  1: a job was started; 0: it has what it

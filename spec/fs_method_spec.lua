@@ -396,6 +396,26 @@ describe("file:close", function()
   end)
 end)
 
+describe("a read that fails for memory", function()
+  it("does not hold what it had read, and can be tried again in parts", function()
+    local script = put("s.lua", [[
+      local async = require "asyncbox"
+      collectgarbage "stop" -- nothing but the file itself lets go
+      local f = async.fs.open(arg[1])
+      f:read(3)
+      local before = async.stats().memory
+      for _, format in ipairs { "l", "a", 1 << 30 } do
+        local ok, err = pcall(f.read, f, format)
+        print(ok, err.code, async.stats().memory - before < 100000)
+      end
+      print(f:seek(), f:read(2), f:seek "end")]])
+    local path = put("x", "abcde" .. ("x"):rep(20 << 20))
+    local r = cli.run({ "run", "--memory", "8M", script, path })
+    assert.are.equal("", r.stderr)
+    assert.are.equal(("false\tENOMEM\ttrue\n"):rep(3) .. "3\tde\t20971525\n", r.stdout)
+  end)
+end)
+
 describe("a script that ends with files in use", function()
   it("closes them and writes what it gathered", function()
     local script = put("s.lua", [[
