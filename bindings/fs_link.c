@@ -57,6 +57,24 @@ static int check_readable(ab_fs_op *o, const char *path, unsigned how,
 
 /* ---- rename ---- */
 
+static int ends_in_slash(const char *path)
+{
+    size_t len = strlen(path);
+    return len > 1 && path[len - 1] == '/';
+}
+
+/* As the kernel has it, which doesn't see the slashes of a place: they say that
+ * it is a folder, and a link to one is none.  0 or a code. */
+static int check_slashes(const ab_fs_op *o, const ab_fs_place *from)
+{
+    struct stat st;
+    if (from->dir < 0 || (!ends_in_slash(o->path) && !ends_in_slash(o->to)))
+        return 0;
+    if (fstatat(from->dir, from->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return uv_translate_sys_error(errno);
+    return S_ISDIR(st.st_mode) ? 0 : UV_ENOTDIR;
+}
+
 static int run_rename(ab_fs_job *job)
 {
     ab_fs_op *o = ab_fs_op_of(job);
@@ -67,6 +85,8 @@ static int run_rename(ab_fs_job *job)
     if (!o->op.box->grants.trusted &&
         check_readable(o, o->to, AB_FS_NO_SLASH, &to) != ASYNCBOX_EDENIED)
         err = check_readable(o, o->path, AB_FS_NO_SLASH, &from);
+    if (!err)
+        err = check_slashes(o, &from);
     if (err) {
         close_both(&from, &to, 0);
         return err;

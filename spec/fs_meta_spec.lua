@@ -310,6 +310,26 @@ describe("fs.rename and fs.link", function()
     )
   end)
 
+  it("rename takes a slash at the end for a folder, in a sandbox too", function()
+    shell("mkdir %s && ln -s d %s", at "d", at "l")
+    put("x", "")
+    local code = [[
+      local fs, results = require("asyncbox").fs, {}
+      for _, pair in ipairs { { "l/", "l2" }, { "x/", "y" }, { "x", "y/" }, { "d/", "e/" } } do
+        local ok, err = pcall(fs.rename, pair[1], pair[2])
+        results[#results + 1] = ok and "ok" or err.code
+      end
+      print(table.concat(results, " "))]]
+    local script = put("s.lua", code)
+    for _, flags in ipairs { {}, { "--allow-read=.", "--allow-write=." } } do
+      local args = { "run", flags[1] or script, flags[2], flags[1] and script }
+      local r = cli.run(args, { cwd = folder.path, program = folder.program })
+      assert.are.equal("", r.stderr)
+      assert.are.equal("ENOTDIR ENOTDIR ENOTDIR ok\n", r.stdout)
+      fs.rename(at "e", at "d")
+    end
+  end)
+
   it("rename across file systems is EXDEV, which says what to do", function()
     local mounted = folder.with_full_disk(function()
       put("x", "")
