@@ -296,6 +296,23 @@ describe("fs.glob", function()
     assert.are.equal("[x]", glob "[[]*")
   end)
 
+  it("passes over folders whose path is too long; walk says so", function()
+    local name = ("d"):rep(200)
+    -- A shell goes down step by step; no path that long can be made at once.
+    shell("cd %s && for i in $(seq 25); do mkdir %s && cd -P %s || exit; done", folder.path, name, name)
+    assert.are.equal("ENAMETOOLONG", failure(function() for _ in fs.walk(folder.path) do end end).code)
+    local deepest, told = 0, nil
+    local function on_error(err, path)
+      told = err.code
+      assert.is_true(#path >= 4096)
+    end
+    for _, _, depth in fs.walk(folder.path, { on_error = on_error }) do deepest = depth end
+    assert.are.equal("ENAMETOOLONG", told)
+    assert.is_true(deepest > 15 and deepest < 25)
+    assert.are.equal(deepest, #fs.glob(folder.path .. "/**"))
+    fs.remove(at(name), { recursive = true })
+  end)
+
   it("takes no longer than it should for patterns meant to be slow", function()
     put(("a"):rep(250), "")
     assert.are.equal("", glob(("*a"):rep(300) .. "b"))
