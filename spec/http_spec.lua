@@ -74,7 +74,8 @@ describe("http", function()
     server:write("bytes.bin", ("\0\1\2\255"):rep(100000))
     server:write("data.json", '{"list": [1, 2.5, null], "name": "n\\u00e4me"}')
     server:write("broken.json", '{"list": [1,')
-    server:write("slow/page.bin", ("z"):rep(4000))
+    server:write("slow/page.bin", ("z"):rep(4000)) -- 3 s and more
+    server:write("slow/long.bin", ("z"):rep(100000)) -- 100 s
     pcall(http.get, url) -- opens libcurl, which keeps descriptors of its own
   end)
 
@@ -442,7 +443,7 @@ describe("http", function()
       local open = descriptors()
       local tasks = {}
       for i = 1, 20 do
-        tasks[i] = async.spawn(page, url .. "slow/page.bin")
+        tasks[i] = async.spawn(page, url .. (i % 2 == 0 and "slow/page.bin" or "slow/long.bin"))
       end
       local busy = eventually("all have connected", function()
         local count = descriptors() - open
