@@ -180,6 +180,68 @@ typedef struct ab_stdout_catch {
 } ab_stdout_catch;
 int ab_stdout_catch_up(lua_State *L, const ab_stdout_catch *c);
 
+/* ---- iterators of what the outside does, for `for` (iter.c) ----
+ *
+ * C memory of the box with a source in it, and an object that is one pointer to
+ * it.  One task at a time waits for the next; closing ends its wait with nil.
+ * signal.iter and fs.watch are such. */
+
+typedef struct ab_iter ab_iter;
+
+typedef struct ab_iter_type {
+    const ab_class *cls; /* of ab_iter_methods and ab_iter_metas */
+    size_t bytes;        /* of the whole struct, which begins with an ab_iter */
+    const ab_op_type *op; /* of next: an ab_iter_op with the hooks below */
+    /* Is there something to give, an error, or the end? */
+    int (*ready)(const ab_iter *it);
+    /* Pushes one value, or raises. */
+    int (*give)(lua_State *L, ab_iter *it);
+    /* Somebody waits: 0 or a code.  May be NULL, as the others below. */
+    int (*start)(ab_iter *it);
+    /* The wait was cancelled. */
+    void (*stop)(ab_iter *it);
+    /* Lets go of the source; once.  Not NULL. */
+    void (*close)(ab_iter *it);
+    /* Frees what else it holds. */
+    void (*drop)(ab_iter *it);
+} ab_iter_type;
+
+struct ab_iter {
+    const ab_iter_type *type;
+    ab_box *box;
+    ab_closer closer;
+    int refs;   /* the Lua object, the op that waits, what the source holds */
+    int closed; /* also until it is open */
+    ab_op *waiter;
+    char *path; /* of errors, or NULL */
+};
+
+typedef struct ab_iter_op {
+    ab_op op;
+    ab_iter *iter;
+} ab_iter_op;
+
+/* Pushes a new object, zeroed and not yet open. */
+ab_iter *ab_iter_new(lua_State *L, const ab_iter_type *type);
+/* From now on it is closed with the box. */
+void ab_iter_open(ab_iter *it);
+void ab_iter_close(ab_iter *it);
+void ab_iter_unref(ab_iter *it);
+int ab_iter_waited_for(const ab_iter *it);
+/* Ends the wait, if there is one. */
+void ab_iter_wake(ab_iter *it, int status);
+/* Steps 3 to 5. */
+int ab_iter_park(lua_State *L, ab_iter *it, const ab_op_type *type);
+/* With the object on top of the stack: returns what `for` wants, which calls
+ * the object and closes it at its end. */
+int ab_iter_for(lua_State *L);
+/* hooks of ab_op_type */
+int ab_iter_push(lua_State *L, ab_op *op);
+void ab_iter_cancel(ab_op *op);
+void ab_iter_drop(ab_op *op);
+
+extern const luaL_Reg ab_iter_methods[], ab_iter_metas[];
+
 /* The openers, for modules.c. */
 int ab_open_base(lua_State *L);
 int ab_open_coroutine(lua_State *L);

@@ -8,25 +8,15 @@
 #include <string.h>
 
 typedef struct watch {
+    ab_iter iter; /* the job that runs is one of its refs */
     ab_fs_job job;
-    ab_box *box;
-    ab_closer closer;
-    int refs; /* the Lua object, the op that waits, the job that runs */
     int running;
-    int closed;
     int failed;     /* a code: told to the next, then it is closed */
     size_t charged; /* what the box counts for the tree */
     size_t budget;  /* of the running job */
-    ab_op *waiter;
-    ab_tree *tree; /* the job's while one runs; NULL: let go */
-    char *path;
+    ab_tree *tree;  /* the job's while one runs; NULL: let go */
     size_t path_bytes;
 } watch;
-
-typedef struct next_op {
-    ab_op op;
-    watch *watch;
-} next_op;
 
 typedef struct open_op {
     ab_fs_op base;
@@ -36,7 +26,7 @@ typedef struct open_op {
     ab_tree *tree; /* until a watch has taken it over */
 } open_op;
 
-static const ab_class watch_class;
+static const ab_iter_type watch_type;
 static const char *const what_next = "fs.watch";
 
 /* ---- the tree's memory: taken from malloc in the pool, so it is booked here,
@@ -55,18 +45,15 @@ static size_t budget_of(const ab_box *box, size_t held)
 static void charge(watch *w)
 {
     size_t held = w->tree ? ab_tree_bytes(w->tree) : 0;
-    w->box->limits.used_bytes += held - w->charged;
+    w->iter.box->limits.used_bytes += held - w->charged;
     w->charged = held;
 }
 
 /* ---- life ---- */
 
-static void unref(watch *w)
+static void watch_drop(ab_iter *iter)
 {
-    if (--w->refs > 0)
-        return;
-    ab_box_free(w->box, w->path, w->path_bytes);
-    ab_box_free(w->box, w, sizeof *w);
+    ab_box_free(iter->box, iter->path, ((watch *)iter)->path_bytes);
 }
 
 static void release(watch *w)
@@ -76,26 +63,16 @@ static void release(watch *w)
     ab_tree_close(w->tree);
     w->tree = NULL;
     charge(w);
-    w->box->live_handles--;
+    w->iter.box->live_handles--;
 }
 
-static void watch_close(watch *w)
+static void watch_close(ab_iter *iter)
 {
-    if (w->closed)
-        return;
-    w->closed = 1;
-    ab_list_remove(&w->closer.link);
-    if (w->waiter && !w->waiter->finished)
-        ab_op_finish(w->waiter, ASYNCBOX_ECLOSED);
+    watch *w = (watch *)iter;
     if (w->running)
         ab_fs_stop(&w->job); /* on_done lets the tree go */
     else
         release(w);
-}
-
-static void on_box_close(ab_closer *closer)
-{
-    watch_close(ab_container(closer, watch, closer));
 }
 
 /* ---- the job ---- */
@@ -113,19 +90,22 @@ static int is_settled(const watch *w)
 
 static void on_done(ab_fs_job *job, int status);
 
-static int start(watch *w)
+static int start(ab_iter *iter)
 {
-    w->job.box = w->box;
+    watch *w = (watch *)iter;
+    if (w->running)
+        return 0; /* on_done goes on */
+    w->job.box = w->iter.box;
     w->job.run = run_drain;
     w->job.done = on_done;
     w->job.fd = ab_tree_fd(w->tree);
     w->job.events = UV_READABLE;
-    w->budget = budget_of(w->box, w->charged);
+    w->budget = budget_of(w->iter.box, w->charged);
     int err = ab_fs_start(&w->job);
     if (err)
         return err;
     w->running = 1;
-    w->refs++;
+    iter->refs++;
     return 0;
 }
 
@@ -136,16 +116,16 @@ static void on_done(ab_fs_job *job, int status)
     if (status < 0 && status != UV_ECANCELED && status != UV_EAGAIN)
         w->failed = status;
     charge(w);
-    if (w->closed) {
+    if (w->iter.closed) {
         release(w);
-    } else if (w->waiter && !w->waiter->finished) {
-        int err = is_settled(w) ? 0 : start(w); /* it was another's job */
+    } else if (ab_iter_waited_for(&w->iter)) {
+        int err = is_settled(w) ? 0 : start(&w->iter); /* another's job */
         if (err)
             w->failed = err;
         if (err || is_settled(w))
-            ab_op_finish(w->waiter, 0);
+            ab_iter_wake(&w->iter, 0);
     }
-    unref(w);
+    ab_iter_unref(&w->iter);
 }
 
 /* ---- errors ---- */
@@ -185,8 +165,9 @@ static void push_event(lua_State *L, const ab_tree_event *e)
 }
 
 /* No job runs. */
-static int give(lua_State *L, watch *w)
+static int give(lua_State *L, ab_iter *iter)
 {
+    watch *w = (watch *)iter;
     const ab_tree_event *event = w->tree ? ab_tree_first(w->tree) : NULL;
     if (event) {
         push_event(L, event); /* raises? then it is still there */
@@ -196,110 +177,48 @@ static int give(lua_State *L, watch *w)
     }
     int failed = w->failed;
     w->failed = 0;
-    watch_close(w);
+    ab_iter_close(iter);
     if (failed)
-        return raise_failed(L, failed, w->path);
+        return raise_failed(L, failed, iter->path);
     lua_pushnil(L);
     return 1;
 }
 
-static int next_push(lua_State *L, ab_op *op)
+static int is_ready(const ab_iter *iter)
 {
-    watch *w = ((next_op *)op)->watch;
-    if (w->waiter == op)
-        w->waiter = NULL;
-    if (w->closed) {
-        lua_pushnil(L);
-        return 1;
-    }
-    return give(L, w);
+    const watch *w = (const watch *)iter;
+    return !w->running && is_settled(w);
 }
 
-static void next_cancel(ab_op *op)
+static void stop(ab_iter *iter)
 {
-    watch *w = ((next_op *)op)->watch;
-    if (w->waiter == op)
-        w->waiter = NULL;
+    watch *w = (watch *)iter;
     if (w->running)
         ab_fs_stop(&w->job);
-    ab_op_finish(op, UV_ECANCELED);
-}
-
-static void next_drop(ab_op *op)
-{
-    watch *w = ((next_op *)op)->watch;
-    if (!w)
-        return;
-    if (w->waiter == op)
-        w->waiter = NULL;
-    unref(w);
 }
 
 static const ab_op_type next_type = {
     .name = "fs.watch",
-    .size = sizeof(next_op),
+    .size = sizeof(ab_iter_op),
     .flags = AB_OP_EXTERNAL,
-    .push = next_push,
-    .cancel = next_cancel,
-    .drop = next_drop,
+    .push = ab_iter_push,
+    .cancel = ab_iter_cancel,
+    .drop = ab_iter_drop,
 };
 
-static watch *self_of(lua_State *L)
-{
-    watch *w = *(watch **)ab_self(L, &watch_class);
-    if (!w) /* a finalizer of the script got hold of it */
-        luaL_error(L, "attempt to use a watch that was collected");
-    return w;
-}
+static const ab_class watch_class = {"Watch", ab_iter_methods, ab_iter_metas};
 
-static int l_next(lua_State *L)
-{
-    ab_task_check(L, what_next);
-    watch *w = self_of(L);
-    if (w->waiter)
-        return ab_error_raise(L, UV_EBUSY,
-                              &(ab_detail){what_next,
-                                           "another task is waiting for it",
-                                           "path", w->path});
-    if (w->closed) {
-        lua_pushnil(L);
-        return 1;
-    }
-    if (!w->running && is_settled(w))
-        return give(L, w);
-    next_op *o = (next_op *)ab_op_new(L, &next_type);
-    o->watch = w;
-    w->refs++;
-    w->waiter = &o->op;
-    int err = w->running ? 0 : start(w); /* running: on_done goes on */
-    if (err)
-        return ab_op_fail(L, &o->op, err, "path", w->path);
-    return ab_task_park(L, &o->op);
-}
-
-static int l_close(lua_State *L)
-{
-    watch_close(self_of(L));
-    return 0;
-}
-
-static int l_gc(lua_State *L)
-{
-    watch **object = ab_self(L, &watch_class);
-    watch *w = *object;
-    if (w) {
-        *object = NULL;
-        watch_close(w);
-        unref(w);
-    }
-    return 0;
-}
-
-static const luaL_Reg methods[] = {
-    {"close", l_close}, {"next", l_next}, {NULL, NULL}};
-static const luaL_Reg metas[] = {
-    {"__call", l_next}, {"__close", l_close}, {"__gc", l_gc}, {NULL, NULL}};
-static const ab_class watch_class = {"Watch", methods, metas};
+static const ab_iter_type watch_type = {
+    .cls = &watch_class,
+    .bytes = sizeof(watch),
+    .op = &next_type,
+    .ready = is_ready,
+    .give = give,
+    .start = start,
+    .stop = stop,
+    .close = watch_close,
+    .drop = watch_drop,
+};
 
 /* ---- watch ---- */
 
@@ -310,23 +229,15 @@ static int run_open(ab_fs_job *job)
                         o->budget, &job->stop, &o->tree);
 }
 
-static watch *make(lua_State *L, open_op *o)
+static watch *make(lua_State *L, const open_op *o)
 {
-    watch **object = ab_object_new(L, &watch_class, sizeof *object, 0);
-    watch *w = ab_box_alloc_or_raise(L, sizeof *w);
-    memset(w, 0, sizeof *w);
-    w->box = o->base.op.box;
-    w->refs = 1;
-    w->closed = 1; /* until it is open */
-    *object = w;
-    w->path = ab_box_alloc_or_raise(L, o->base.path_bytes);
+    watch *w = (watch *)ab_iter_new(L, &watch_type);
+    w->iter.path = ab_box_alloc_or_raise(L, o->base.path_bytes);
     w->path_bytes = o->base.path_bytes;
-    memcpy(w->path, o->base.path, w->path_bytes);
+    memcpy(w->iter.path, o->base.path, w->path_bytes);
     return w;
 }
 
-/* for event in fs.watch(...): the watch is what the loop calls and what it
- * closes at its end. */
 static int open_push(lua_State *L, ab_op *op)
 {
     open_op *o = (open_op *)op;
@@ -337,17 +248,12 @@ static int open_push(lua_State *L, ab_op *op)
         return raise_failed(L, op->status, o->base.path);
     ab_fs_op_check(L, op);
     watch *w = make(L, o);
-    w->closed = 0;
     w->tree = o->tree;
     o->tree = NULL;
-    w->closer.close = on_box_close;
-    ab_list_append(&w->box->closers, &w->closer.link);
-    w->box->live_handles++;
+    ab_iter_open(&w->iter);
+    w->iter.box->live_handles++;
     charge(w);
-    lua_pushnil(L);
-    lua_pushnil(L);
-    lua_pushvalue(L, -3);
-    return 4;
+    return ab_iter_for(L);
 }
 
 static void open_drop(ab_op *op)

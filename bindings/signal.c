@@ -19,24 +19,15 @@ typedef struct watched {
 } watched;
 
 struct watcher {
-    ab_box *box;
-    ab_closer closer;
-    int refs;  /* the Lua object, the open handles, the op that waits */
-    int count; /* signals */
-    int open;  /* handles that are not yet gone */
-    int closed;
-    ab_op *waiter;
+    ab_iter iter;
+    int count;                /* signals */
+    int open;                 /* handles that are not yet gone */
     int pending[SIGNALS_MAX]; /* numbers, the oldest first */
     int pending_count;
     watched signals[SIGNALS_MAX];
 };
 
-typedef struct signal_op {
-    ab_op op;
-    watcher *watcher;
-} signal_op;
-
-static const ab_class watcher_class;
+static const ab_iter_type watcher_type;
 
 static int start_signal(watched *w, uv_signal_cb on_signal)
 {
@@ -59,78 +50,56 @@ static void stop_signal(watched *w)
 
 /* ---- life ---- */
 
-static void unref(watcher *w)
-{
-    if (--w->refs == 0)
-        ab_box_free(w->box, w, sizeof *w);
-}
-
 static void on_closed(uv_handle_t *handle)
 {
     watched *s = ab_container(handle, watched, uv);
     watcher *w = s->watcher;
     if (--w->open)
         return;
-    w->box->live_handles--;
-    unref(w);
+    w->iter.box->live_handles--;
+    ab_iter_unref(&w->iter);
 }
 
-static void watcher_close(watcher *w)
+static void watcher_close(ab_iter *iter)
 {
-    if (w->closed)
-        return;
-    w->closed = 1;
-    ab_list_remove(&w->closer.link);
-    if (w->waiter && !w->waiter->finished)
-        ab_op_finish(w->waiter, ASYNCBOX_ECLOSED);
+    watcher *w = (watcher *)iter;
     for (int i = 0; i < w->open; i++) {
         stop_signal(&w->signals[i]);
         uv_close((uv_handle_t *)&w->signals[i].uv, on_closed);
     }
 }
 
-static void on_box_close(ab_closer *closer)
-{
-    watcher_close(ab_container(closer, watcher, closer));
-}
-
 static void on_signal(uv_signal_t *handle, int number)
 {
     watcher *w = ab_container(handle, watched, uv)->watcher;
-    if (w->closed)
+    if (w->iter.closed)
         return;
     for (int i = 0; i < w->pending_count; i++)
         if (w->pending[i] == number)
             return;
     w->pending[w->pending_count++] = number;
-    if (w->waiter && !w->waiter->finished)
-        ab_op_finish(w->waiter, 0);
+    ab_iter_wake(&w->iter, 0);
 }
 
 static int watcher_open(watcher *w)
 {
     int err = 0;
-    w->refs++;
-    w->box->live_handles++;
-    w->closer.close = on_box_close;
-    ab_list_append(&w->box->closers, &w->closer.link);
     for (int i = 0; i < w->count && !err; i++) {
         watched *s = &w->signals[i];
         s->watcher = w;
-        err = uv_signal_init(&w->box->loop.uv, &s->uv);
+        err = uv_signal_init(&w->iter.box->loop.uv, &s->uv);
         if (err)
             break;
         w->open++;
         err = start_signal(s, on_signal);
     }
-    if (err && !w->open) {
-        w->closed = 1;
-        ab_list_remove(&w->closer.link);
-        w->box->live_handles--;
-        unref(w);
-    } else if (err) {
-        watcher_close(w);
+    if (w->open) { /* closed by on_closed of the last */
+        w->iter.refs++;
+        w->iter.box->live_handles++;
+        ab_iter_open(&w->iter);
     }
+    if (err)
+        ab_iter_close(&w->iter);
     return err;
 }
 
@@ -183,15 +152,8 @@ static watcher *make(lua_State *L, const char *what)
     if (box->closing)
         ab_error_raise(L, ASYNCBOX_ECLOSED,
                        &(ab_detail){what, "the box is closing", 0, 0});
-    watcher **object = ab_object_new(L, &watcher_class, sizeof *object, 0);
-    watcher *w = ab_box_alloc_or_raise(L, sizeof *w);
-    memset(w, 0, sizeof *w);
-    w->box = box;
-    w->refs = 1;
-    w->closed = 1; /* until it is open */
-    *object = w;
+    watcher *w = (watcher *)ab_iter_new(L, &watcher_type);
     check_signals(L, w);
-    w->closed = 0;
     int err = watcher_open(w);
     if (err)
         ab_error_raise(L, err, &(ab_detail){what, 0, 0, 0});
@@ -200,8 +162,14 @@ static watcher *make(lua_State *L, const char *what)
 
 /* ---- waiting ---- */
 
-static int give(lua_State *L, watcher *w)
+static int is_pending(const ab_iter *iter)
 {
+    return ((const watcher *)iter)->pending_count > 0;
+}
+
+static int give(lua_State *L, ab_iter *iter)
+{
+    watcher *w = (watcher *)iter;
     int number = w->pending[0];
     w->pending_count--;
     memmove(w->pending, w->pending + 1,
@@ -210,147 +178,66 @@ static int give(lua_State *L, watcher *w)
     return 1;
 }
 
-/* Nobody else can have taken the signal: there is one waiter. */
-static int next_push(lua_State *L, ab_op *op)
-{
-    watcher *w = ((signal_op *)op)->watcher;
-    if (w->waiter == op)
-        w->waiter = NULL;
-    if (op->status < 0)
-        lua_pushnil(L); /* closed: the end of the iteration */
-    else
-        give(L, w);
-    return 1;
-}
-
 static int wait_push(lua_State *L, ab_op *op)
 {
-    watcher *w = ((signal_op *)op)->watcher;
-    int n = next_push(L, op);
-    watcher_close(w);
+    ab_iter *iter = ((ab_iter_op *)op)->iter;
+    int n = ab_iter_push(L, op);
+    ab_iter_close(iter);
     return n;
-}
-
-static void op_cancel(ab_op *op)
-{
-    watcher *w = ((signal_op *)op)->watcher;
-    if (w->waiter == op)
-        w->waiter = NULL;
-    ab_op_finish(op, UV_ECANCELED);
-}
-
-static void op_drop(ab_op *op)
-{
-    watcher *w = ((signal_op *)op)->watcher;
-    if (!w)
-        return;
-    if (w->waiter == op)
-        w->waiter = NULL;
-    unref(w);
 }
 
 /* wait's watcher is nobody else's: it goes with the wait. */
 static void wait_drop(ab_op *op)
 {
-    watcher *w = ((signal_op *)op)->watcher;
-    if (w)
-        watcher_close(w);
-    op_drop(op);
+    ab_iter *iter = ((ab_iter_op *)op)->iter;
+    if (iter)
+        ab_iter_close(iter);
+    ab_iter_drop(op);
 }
 
 static const ab_op_type next_type = {
     .name = "signal.iter",
-    .size = sizeof(signal_op),
+    .size = sizeof(ab_iter_op),
     .flags = AB_OP_EXTERNAL,
-    .push = next_push,
-    .cancel = op_cancel,
-    .drop = op_drop,
+    .push = ab_iter_push,
+    .cancel = ab_iter_cancel,
+    .drop = ab_iter_drop,
 };
 
 static const ab_op_type wait_type = {
     .name = "signal.wait",
-    .size = sizeof(signal_op),
+    .size = sizeof(ab_iter_op),
     .flags = AB_OP_EXTERNAL,
     .push = wait_push,
-    .cancel = op_cancel,
+    .cancel = ab_iter_cancel,
     .drop = wait_drop,
 };
 
-static int park(lua_State *L, watcher *w, const ab_op_type *type)
-{
-    signal_op *o = (signal_op *)ab_op_new(L, type);
-    o->watcher = w;
-    w->refs++;
-    w->waiter = &o->op;
-    return ab_task_park(L, &o->op);
-}
+static const ab_class watcher_class = {"Signals", ab_iter_methods,
+                                       ab_iter_metas};
+
+static const ab_iter_type watcher_type = {
+    .cls = &watcher_class,
+    .bytes = sizeof(watcher),
+    .op = &next_type,
+    .ready = is_pending,
+    .give = give,
+    .close = watcher_close,
+};
 
 /* ---- functions ---- */
 
 static int l_wait(lua_State *L)
 {
     ab_task_check(L, wait_type.name);
-    return park(L, make(L, wait_type.name), &wait_type);
+    return ab_iter_park(L, &make(L, wait_type.name)->iter, &wait_type);
 }
 
-/* for name in signal.iter(...): the watcher is what the loop calls and what it
- * closes at its end. */
 static int l_iter(lua_State *L)
 {
     make(L, next_type.name);
-    lua_pushnil(L);
-    lua_pushnil(L);
-    lua_pushvalue(L, -3);
-    return 4;
+    return ab_iter_for(L);
 }
-
-static watcher *self_of(lua_State *L)
-{
-    watcher *w = *(watcher **)ab_self(L, &watcher_class);
-    if (!w) /* a finalizer of the script got hold of it */
-        luaL_error(L, "attempt to use a signal iterator that was collected");
-    return w;
-}
-
-static int l_next(lua_State *L)
-{
-    ab_task_check(L, next_type.name);
-    watcher *w = self_of(L);
-    if (w->waiter)
-        return ab_error_raise(L, UV_EBUSY,
-                              &(ab_detail){next_type.name,
-                                           "another task is waiting for it", 0,
-                                           0});
-    if (w->closed) {
-        lua_pushnil(L);
-        return 1;
-    }
-    return w->pending_count ? give(L, w) : park(L, w, &next_type);
-}
-
-static int l_close(lua_State *L)
-{
-    watcher_close(self_of(L));
-    return 0;
-}
-
-static int l_gc(lua_State *L)
-{
-    watcher **object = ab_self(L, &watcher_class);
-    watcher *w = *object;
-    if (w) {
-        *object = NULL;
-        watcher_close(w);
-        unref(w);
-    }
-    return 0;
-}
-
-static const luaL_Reg methods[] = {
-    {"close", l_close}, {"next", l_next}, {NULL, NULL}};
-static const luaL_Reg metas[] = {
-    {"__call", l_next}, {"__close", l_close}, {"__gc", l_gc}, {NULL, NULL}};
-static const ab_class watcher_class = {"Signals", methods, metas};
 
 static const luaL_Reg functions[] = {
     {"iter", l_iter}, {"wait", l_wait}, {NULL, NULL}};
