@@ -335,7 +335,8 @@ int ab_fs_method_truncate(lua_State *L);
 /* ---- trees of files ----
  *
  *   fs_tree.c    what they add to the module's table; what Lua parts need
- *   fs_scan.c    list, scan, and reading folders for walk and glob
+ *   fs_scan.c    list, scan, and folders for walk and glob
+ *   fs_scan_job.c  reading them
  *   fs_glob.c    names and patterns
  *   fs_level.c   where a job is in a tree
  *   fs_remove.c  remove

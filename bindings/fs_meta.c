@@ -12,8 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef struct meta_op {
+typedef struct meta_op meta_op;
+
+struct meta_op {
     ab_fs_op base;
+    /* chmod, chown, utime: 0, or -1 and errno */
+    int (*change)(const meta_op *m, const ab_fs_place *place);
     struct stat st;
     int follow;
     mode_t mode;
@@ -21,7 +25,7 @@ typedef struct meta_op {
     gid_t gid;
     struct timespec times[2]; /* atime, mtime */
     char *text;               /* malloc's: the box's memory is not the pool's */
-} meta_op;
+};
 
 static meta_op *meta_of(ab_fs_job *job) { return (meta_op *)ab_fs_op_of(job); }
 
@@ -176,15 +180,25 @@ void ab_fs_check_mode(lua_State *L, const char *op, const char *path, int mode)
                        "a sandbox sets no set-user-ID or set-group-ID bit");
 }
 
-static int run_chmod(ab_fs_job *job)
+static int run_change(ab_fs_job *job)
 {
-    meta_op *m = meta_of(job);
+    const meta_op *m = meta_of(job);
     ab_fs_place place;
-    int err = own_place(m, AB_FS_FOLLOW, &place);
-    if (err)
-        return err;
-    return ab_fs_place_close(
-        &place, fchmodat(place.dir, place.name, m->mode, place.flags));
+    int err = own_place(meta_of(job), AB_FS_FOLLOW, &place);
+    return err ? err : ab_fs_place_close(&place, m->change(m, &place));
+}
+
+static meta_op *change_new(lua_State *L, const ab_op_type *type,
+                           int (*change)(const meta_op *, const ab_fs_place *))
+{
+    meta_op *m = meta_new(L, type, AB_GRANT_WRITE, run_change);
+    m->change = change;
+    return m;
+}
+
+static int change_mode(const meta_op *m, const ab_fs_place *p)
+{
+    return fchmodat(p->dir, p->name, m->mode, p->flags);
 }
 
 META_TYPE(chmod_type, "fs.chmod", ab_fs_push_true);
@@ -197,20 +211,14 @@ static int l_chmod(lua_State *L)
     luaL_argcheck(L, mode >= 0 && mode <= 07777, 2,
                   "mode must be from 0 to 4095 (octal 7777)");
     ab_fs_check_mode(L, chmod_type.name, path, (int)mode);
-    meta_op *m = meta_new(L, &chmod_type, AB_GRANT_WRITE, run_chmod);
+    meta_op *m = change_new(L, &chmod_type, change_mode);
     m->mode = (mode_t)mode;
     return ab_fs_op_start(L, &m->base);
 }
 
-static int run_chown(ab_fs_job *job)
+static int change_owner(const meta_op *m, const ab_fs_place *p)
 {
-    meta_op *m = meta_of(job);
-    ab_fs_place place;
-    int err = own_place(m, AB_FS_FOLLOW, &place);
-    if (err)
-        return err;
-    return ab_fs_place_close(
-        &place, fchownat(place.dir, place.name, m->uid, m->gid, place.flags));
+    return fchownat(p->dir, p->name, m->uid, m->gid, p->flags);
 }
 
 META_TYPE(chown_type, "fs.chown", ab_fs_push_true);
@@ -231,21 +239,15 @@ static int l_chown(lua_State *L)
     ab_task_check(L, chown_type.name);
     ab_fs_check_path(L, 1);
     lua_Integer uid = check_id(L, 2), gid = check_id(L, 3);
-    meta_op *m = meta_new(L, &chown_type, AB_GRANT_WRITE, run_chown);
+    meta_op *m = change_new(L, &chown_type, change_owner);
     m->uid = (uid_t)uid;
     m->gid = (gid_t)gid;
     return ab_fs_op_start(L, &m->base);
 }
 
-static int run_utime(ab_fs_job *job)
+static int change_times(const meta_op *m, const ab_fs_place *p)
 {
-    meta_op *m = meta_of(job);
-    ab_fs_place place;
-    int err = own_place(m, AB_FS_FOLLOW, &place);
-    if (err)
-        return err;
-    return ab_fs_place_close(
-        &place, utimensat(place.dir, place.name, m->times, place.flags));
+    return utimensat(p->dir, p->name, m->times, p->flags);
 }
 
 META_TYPE(utime_type, "fs.utime", ab_fs_push_true);
@@ -271,7 +273,7 @@ static int l_utime(lua_State *L)
     ab_fs_check_path(L, 1);
     struct timespec atime = check_time(L, 2);
     struct timespec mtime = lua_isnoneornil(L, 3) ? atime : check_time(L, 3);
-    meta_op *m = meta_new(L, &utime_type, AB_GRANT_WRITE, run_utime);
+    meta_op *m = change_new(L, &utime_type, change_times);
     m->times[0] = atime;
     m->times[1] = mtime;
     return ab_fs_op_start(L, &m->base);
