@@ -5,26 +5,10 @@ local fs = require "asyncbox.fs"
 local cli = require "spec.support.cli"
 local eventually = require "spec.support.eventually"
 local folder = require "spec.support.folder"
+local sandboxed = require("spec.support.sandboxed").run
 local sleep, spawn, timeout = async.sleep, async.spawn, async.timeout
 local at, shell, beside, slurp = folder.at, folder.shell, folder.beside, folder.slurp
 local put, output, failure, text_of = folder.put, folder.output, folder.failure, folder.text_of
-
--- What the sandboxed script prints; `dir` is the current folder.
-local function sandboxed(flags, code)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "w"))
-  file:write("local async = require 'asyncbox'\nlocal fs = async.fs\n", code)
-  file:close()
-  local args = { "run" }
-  for _, flag in ipairs(flags) do
-    args[#args + 1] = flag
-  end
-  args[#args + 1] = path
-  local r = cli.run(args, { cwd = folder.path, program = folder.program })
-  os.remove(path)
-  assert.are.equal("", r.stderr)
-  return (r.stdout:gsub("\n$", ""))
-end
 
 before_each(folder.start)
 after_each(folder.check)

@@ -1,55 +1,12 @@
 /* fs_spec.c - files and the life of a box: closed at every moment with file
  * calls pending, and memory refused at every allocation.  Nothing may be left:
  * no op, no handle, no descriptor, no byte. */
-#include "asyncbox.h"
-#include <dirent.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "check.h"
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-static int failures, checks;
-
-static void check(int ok, const char *what, int line)
-{
-    checks++;
-    if (ok)
-        return;
-    failures++;
-    printf("fs_spec.c:%d: failed: %s\n", line, what);
-}
-#define CHECK(e) check((e) ? 1 : 0, #e, __LINE__)
-
 static char top[64];
-
-/* ---- an allocator that counts and refuses ---- */
-
-static size_t blocks, bytes_held;
-static long calls, refuse_at; /* refuse_at 0: never */
-
-static void *count_alloc(void *arg, void *block, size_t old_bytes,
-                         size_t new_bytes)
-{
-    (void)arg;
-    if (new_bytes == 0) {
-        if (block) {
-            blocks--;
-            bytes_held -= old_bytes;
-        }
-        free(block);
-        return NULL;
-    }
-    if (++calls == refuse_at)
-        return NULL;
-    void *result = realloc(block, new_bytes);
-    if (result) {
-        blocks += block ? 0 : 1;
-        bytes_held += new_bytes - (block ? old_bytes : 0);
-    }
-    return result;
-}
 
 /* Temporary files of atomic writes that somebody forgot. */
 static int count_temporaries(void)
@@ -64,31 +21,12 @@ static int count_temporaries(void)
     return n;
 }
 
-static int count_fds(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    if (!dir)
-        return 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
-static void quiet(void *arg, const char *text, size_t bytes)
-{
-    (void)arg, (void)text, (void)bytes;
-}
-
-static asyncbox *make_box(const char *code, int sandbox)
+static asyncbox *make_box(counter *c, const char *code, int sandbox)
 {
     asyncbox *box = NULL;
-    asyncbox_config config;
-    asyncbox_config_init(&config);
+    asyncbox_config config = check_config(c);
     config.sandbox = sandbox;
-    config.alloc = count_alloc;
-    config.report = quiet;
+    config.virtual_time = 0;
     const char *argv[] = {"spec", top};
     if (asyncbox_new(&config, &box) < 0)
         return NULL;
@@ -166,22 +104,22 @@ static const char names[] =
 
 static void close_after(const char *code, int turns, long us)
 {
-    int fds = count_fds();
-    asyncbox *box = make_box(code, 0);
-    CHECK(box != NULL);
-    if (!box)
+    counter c = {0};
+    int fds = check_count_fds();
+    snprintf(check_context, sizeof check_context, "%d turns of %ld us", turns,
+             us);
+    asyncbox *box = make_box(&c, code, 0);
+    if (!CHECK(box != NULL))
         return;
     for (int i = 0; i < turns; i++) {
         asyncbox_step(box, 0);
         pause_us(us);
     }
-    CHECK(asyncbox_free(box) == 0);
-    if (blocks || bytes_held)
-        printf("after %d turns: %zu blocks, %zu bytes\n", turns, blocks,
-               bytes_held);
-    CHECK(blocks == 0 && bytes_held == 0);
-    CHECK(count_fds() == fds);
-    CHECK(count_temporaries() == 0);
+    CHECK_EQUAL(asyncbox_free(box), 0);
+    counter_check(&c);
+    CHECK_EQUAL(check_count_fds(), fds);
+    CHECK_EQUAL(count_temporaries(), 0);
+    *check_context = '\0';
 }
 
 static void closed_at_every_moment(void)
@@ -202,17 +140,19 @@ static void closed_with_stuck_fifos(void)
         "local dir = ...\n"
         "for i = 1, 20 do async.spawn(async.fs.read, dir .. '/fifo') end\n"
         "async.fs.read(dir .. '/fifo')\n";
-    asyncbox *box = make_box(code, 0);
-    CHECK(box != NULL);
+    counter c = {0};
+    asyncbox *box = make_box(&c, code, 0);
+    if (!CHECK(box != NULL))
+        return;
     asyncbox_stats stats = {.size = sizeof stats};
     for (int i = 0; i < 20 || (stats.ops < 21 && i < 20000); i++) {
         asyncbox_step(box, 0);
         pause_us(1000);
         asyncbox_stats_get(box, &stats);
     }
-    CHECK(stats.ops == 21);
-    CHECK(asyncbox_free(box) == 0);
-    CHECK(blocks == 0);
+    CHECK_EQUAL(stats.ops, 21);
+    CHECK_EQUAL(asyncbox_free(box), 0);
+    counter_check(&c);
 }
 
 /* A watch that hears nothing must not keep the box. */
@@ -226,19 +166,21 @@ static void closed_with_silent_watches(void)
         "  async.spawn(watch.next, watch)\n"
         "end\n"
         "async.sleep(10)\n";
-    int fds = count_fds();
-    asyncbox *box = make_box(code, 0);
-    CHECK(box != NULL);
+    counter c = {0};
+    int fds = check_count_fds();
+    asyncbox *box = make_box(&c, code, 0);
+    if (!CHECK(box != NULL))
+        return;
     asyncbox_stats stats = {.size = sizeof stats};
     for (int i = 0; i < 5000 && stats.ops < 5; i++) {
         asyncbox_step(box, 0);
         pause_us(1000);
         asyncbox_stats_get(box, &stats);
     }
-    CHECK(stats.ops == 5);
-    CHECK(asyncbox_free(box) == 0);
-    CHECK(blocks == 0 && bytes_held == 0);
-    CHECK(count_fds() == fds);
+    CHECK_EQUAL(stats.ops, 5);
+    CHECK_EQUAL(asyncbox_free(box), 0);
+    counter_check(&c);
+    CHECK_EQUAL(check_count_fds(), fds);
 }
 
 /* ---- memory refused ---- */
@@ -277,28 +219,22 @@ static const char watching[] =
 
 static void refused_at_every_allocation(const char *code, int sandbox)
 {
-    long n = 1;
-    int fds = count_fds();
+    size_t n = 1;
+    int fds = check_count_fds();
     for (;; n++) {
-        calls = 0;
-        refuse_at = n;
-        asyncbox *box = make_box(code, sandbox);
+        counter c = {.fail_at = n};
+        snprintf(check_context, sizeof check_context, "allocation %zu", n);
+        asyncbox *box = make_box(&c, code, sandbox);
         if (box) {
             asyncbox_run(box);
-            CHECK(asyncbox_free(box) == 0);
+            CHECK_EQUAL(asyncbox_free(box), 0);
         }
-        CHECK(blocks == 0 && bytes_held == 0);
-        if (blocks || count_fds() != fds) {
-            printf("allocation %ld: %zu blocks, %d fds\n", n, blocks,
-                   count_fds() - fds);
-            break;
-        }
-        if (calls < n)
+        counter_check(&c);
+        if (!CHECK_EQUAL(check_count_fds(), fds) || c.calls < n)
             break;
     }
-    refuse_at = 0;
+    *check_context = '\0';
     CHECK(n > 500);
-    CHECK(count_fds() == fds);
 }
 
 static void allowed_by_the_host(void)
@@ -310,11 +246,13 @@ static void allowed_by_the_host(void)
         "local ok, err = pcall(fs.read, dir .. '/host')\n"
         "assert(not ok and err.code == 'EDENIED', tostring(err))\n"
         "assert(not pcall(fs.write, '/tmp/elsewhere', 'x'))\n";
-    asyncbox *box = make_box(code, 1);
+    counter c = {0};
+    asyncbox *box = make_box(&c, code, 1);
     CHECK(box && asyncbox_run(box) == 0);
     if (box && *asyncbox_error_text(box))
         printf("%s\n", asyncbox_error_text(box));
     asyncbox_free(box);
+    counter_check(&c);
 }
 
 int main(void)
@@ -335,6 +273,5 @@ int main(void)
 
     snprintf(command, sizeof command, "rm -rf %s", top);
     CHECK(system(command) == 0);
-    printf("fs_spec: %d checks, %d failed\n", checks, failures);
-    return failures != 0;
+    return check_done("fs_spec");
 }
