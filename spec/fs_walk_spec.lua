@@ -299,11 +299,13 @@ describe("fs.glob", function()
   it("passes over folders whose path is too long; walk says so", function()
     local name = ("d"):rep(200)
     -- A shell goes down step by step; no path that long can be made at once.
-    shell("cd %s && for i in $(seq 25); do mkdir %s && cd -P %s || exit; done", folder.path, name, name)
-    assert.are.equal("ENAMETOOLONG", failure(function() for _ in fs.walk(folder.path) do end end).code)
+    shell("cd %s && for i in $(seq 25); do mkdir %s && cd -P %s || exit; done",
+      folder.path, name, name)
+    local err = failure(function() for _ in fs.walk(folder.path) do end end)
+    assert.are.equal("ENAMETOOLONG", err.code)
     local deepest, told = 0, nil
-    local function on_error(err, path)
-      told = err.code
+    local function on_error(failed, path)
+      told = failed.code
       assert.is_true(#path >= 4096)
     end
     for _, _, depth in fs.walk(folder.path, { on_error = on_error }) do deepest = depth end
