@@ -28,7 +28,10 @@ static const char *describe(const ab_transfer *t, int code, char *buf,
     char way[AB_TRANSFER_HOST_MAX + 16];
     switch (code) {
     case UV_EAI_NONAME:
-        return "unknown host";
+    case UV_EAI_NODATA:
+    case UV_EAI_AGAIN:
+    case UV_EAI_FAIL:
+        return ab_lookup_explain(code);
     case UV_ETIMEDOUT:
         if (t->limit)
             snprintf(buf, bytes, "nothing came for %.3g s",

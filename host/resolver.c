@@ -319,9 +319,15 @@ int ab_resolver_configure(ab_box *box, const ab_resolver_config *config)
     if (err)
         return err;
     r->config = *config;
+    r->serial++;
     ab_channels_retire(r);
     ab_resolver_rearm(r);
     return 0;
+}
+
+unsigned ab_resolver_serial(const ab_box *box)
+{
+    return box->resolver ? box->resolver->serial : 0;
 }
 
 int ab_resolver_servers(ab_box *box, ab_sockaddr out[AB_SERVERS_MAX])

@@ -70,9 +70,10 @@ int ab_lookup_records(ab_box *box, const char *name, int type,
 /* Nobody wants it any more: `done` is not called.  The pointer is gone. */
 void ab_lookup_cancel(ab_lookup *lookup);
 
-/* What can be answered without asking anybody: an address as text, localhost.
- * Gives how many addresses (at most 2) it put into out; 0: it must be looked
- * up; UV_EAI_ADDRFAMILY. */
+/* What can be answered without asking anybody: an address as text, localhost,
+ * and names below "invalid", which there are never (RFC 6761).  Gives how many
+ * addresses (at most 2) it put into out; 0: it must be looked up;
+ * UV_EAI_ADDRFAMILY, UV_EAI_NONAME. */
 int ab_lookup_literal(const char *name, int family, ab_sockaddr out[2]);
 
 /* Can this be the name of a host, or an address as text?  At most 253 bytes,
@@ -95,6 +96,9 @@ typedef struct ab_resolver_config {
 
 /* For look-ups that start from now on.  0, UV_ENOMEM, ASYNCBOX_ECLOSED. */
 int ab_resolver_configure(ab_box *box, const ab_resolver_config *config);
+
+/* A number that changes with each ab_resolver_configure. */
+unsigned ab_resolver_serial(const ab_box *box);
 
 /* The servers that are asked: how many were put into out, or a code. */
 int ab_resolver_servers(ab_box *box, ab_sockaddr out[AB_SERVERS_MAX]);

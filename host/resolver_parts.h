@@ -51,6 +51,7 @@ struct ab_resolver {
     const ab_cares *cares; /* NULL: not opened, or there is none */
     int opened;            /* it was tried */
     ab_resolver_config config;
+    unsigned serial;
     uv_timer_t
         timer; /* the next timeout of a channel, or `done` is not empty */
     ab_link channels;

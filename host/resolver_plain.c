@@ -2,6 +2,7 @@
  * getaddrinfo in the thread pool. */
 #include "resolver_parts.h"
 #include <string.h>
+#include <strings.h>
 
 enum { NAME_BYTES_MAX = 253 };
 
@@ -29,11 +30,23 @@ static int give_loopback(int family, ab_sockaddr out[2])
     return count;
 }
 
+static int is_invalid(const char *name)
+{
+    static const char tail[] = "invalid";
+    size_t len = strlen(name), n = sizeof tail - 1;
+    if (len && name[len - 1] == '.')
+        len--;
+    return len >= n && strncasecmp(name + len - n, tail, n) == 0 &&
+           (len == n || name[len - n - 1] == '.');
+}
+
 int ab_lookup_literal(const char *name, int family, ab_sockaddr out[2])
 {
     ab_addr addr;
     if (ab_host_is_localhost(name))
         return give_loopback(family, out);
+    if (is_invalid(name))
+        return UV_EAI_NONAME;
     if (!ab_addr_parse(name, &addr))
         return 0;
     if (!ab_sockaddr_parse(name, 0, &out[0]))

@@ -93,7 +93,19 @@ static int set_lines(ab_transfer *t)
                : 0;
 }
 
-/* Sends what is set; 0 or a code. */
+int ab_transfer_launch(ab_transfer *t)
+{
+    const ab_curl *curl = t->client->curl;
+    int err = set_timeouts(t);
+    if (err)
+        return err;
+    if (curl->multi_add_handle(t->client->multi, t->easy->curl))
+        return UV_ENOMEM;
+    t->running = 1;
+    return 0;
+}
+
+/* Sends what is set, perhaps after looking up the name; 0 or a code. */
 static int go(ab_transfer *t, const char *url)
 {
     const ab_curl *curl = t->client->curl;
@@ -104,12 +116,11 @@ static int go(ab_transfer *t, const char *url)
         err = ab_settings_route(t, url);
     if (!err)
         err = set_lines(t);
-    if (!err)
-        err = set_timeouts(t);
-    if (err)
-        return err;
-    if (curl->multi_add_handle(t->client->multi, t->easy->curl))
-        return UV_ENOMEM;
+    int is_looked_up = err ? 0 : ab_naming_start(t, url);
+    if (err || is_looked_up < 0)
+        return err ? err : is_looked_up;
+    if (!is_looked_up)
+        return ab_transfer_launch(t);
     t->running = 1;
     return 0;
 }
@@ -285,6 +296,7 @@ void ab_transfer_let_go(ab_transfer *t)
         ab_easy_give(t->easy);
     t->easy = NULL;
     t->client = NULL;
+    ab_naming_free(t);
     ab_lines_free(t->box, t->lines);
     t->lines = NULL;
     ab_settings_free(t->box, t->settings);
@@ -297,6 +309,7 @@ void ab_transfer_let_go(ab_transfer *t)
 static void end(ab_transfer *t, int failure)
 {
     ab_client *client = t->client;
+    ab_naming_end(t);
     if (t->running)
         client->curl->multi_remove_handle(client->multi, t->easy->curl);
     t->running = 0;

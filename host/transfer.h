@@ -148,8 +148,10 @@ typedef struct ab_transfer {
     uint64_t sent;      /* bytes of the request then */
     struct ab_lines *lines;
     ab_bytes upload;
-    ab_feed *feed;         /* instead of upload, or NULL */
-    ab_settings *settings; /* or NULL */
+    ab_feed *feed;                /* instead of upload, or NULL */
+    ab_settings *settings;        /* or NULL */
+    struct ab_naming *naming;     /* while its name is looked up */
+    struct ab_naming_list *names; /* what came of that, for curl */
     ab_bytes body;
     size_t body_at; /* before it: taken */
     ab_hop *last_hop;
@@ -157,7 +159,7 @@ typedef struct ab_transfer {
     ab_bounds bounds;                  /* redirects: those that are left */
     size_t header_bytes, header_count; /* of all there were */
     char method[16];
-    unsigned char running;     /* added to the multi handle */
+    unsigned char running;     /* added to the multi handle, or about to be */
     unsigned char head_whole;  /* the empty line after it has come */
     unsigned char redirect;    /* this response is one that will be followed */
     unsigned char in_body;     /* headers from here on are trailers */

@@ -3,6 +3,7 @@
 #define AB_TRANSFER_CLIENT_H
 
 #include "box.h"
+#include "resolver.h"
 #include "transfer.h"
 #include "transfer_curl.h"
 
@@ -42,6 +43,15 @@ struct ab_easy {
 
 typedef struct ab_sock ab_sock;
 
+typedef struct ab_naming ab_naming;
+
+/* A name that curl has been told the addresses of. */
+typedef struct ab_known_name {
+    uint64_t key;
+    int64_t until_ns;
+} ab_known_name;
+enum { AB_KNOWN_NAMES = 64 };
+
 struct ab_client {
     ab_closer closer; /* first of all: box->closers */
     ab_box *box;
@@ -65,8 +75,9 @@ struct ab_client {
     unsigned held; /* transfers that scripts hold and that are not done */
     int woken;     /* a task can go on */
     int closing;
-    int nudge;      /* see ab_feed_nudge */
-    unsigned feeds; /* transfers that have one */
+    ab_known_name known[AB_KNOWN_NAMES]; /* by their key's last bits */
+    int nudge;                           /* see ab_feed_nudge */
+    unsigned feeds;                      /* transfers that have one */
 };
 
 /* A handle from the idle ones or a new one; NULL: no memory. */
@@ -90,6 +101,16 @@ void ab_client_release(ab_client *client);
 /* After each call into curl: finishes what it has done. */
 void ab_client_drain(ab_client *client);
 
+/* transfer_name.c: 1: the name is being looked up, and then the transfer goes
+ * on with ab_transfer_launch or is aborted; 0: no need to; or a code. */
+int ab_naming_start(ab_transfer *t, const char *url);
+/* It is not wanted any more. */
+void ab_naming_end(ab_transfer *t);
+/* Frees what curl was told; it has let go of the handle. */
+void ab_naming_free(ab_transfer *t);
+/* transfer.c: hands it to curl, with the time that is left.  0 or a code. */
+int ab_transfer_launch(ab_transfer *t);
+
 /* transfer_option.c: settings.  A copy in one block; NULL: no memory. */
 ab_settings *ab_settings_new(ab_box *box, const ab_setting *list,
                              unsigned count);
@@ -103,6 +124,8 @@ void ab_settings_withhold(ab_easy *easy);
 /* The Unix socket that it talks to, whatever its URL says; NULL: none, or the
  * client is gone. */
 const char *ab_settings_unix(const ab_transfer *t);
+/* Is it led elsewhere, by a socket or by AB_SET_CONNECT_TO? */
+int ab_settings_leads(const ab_transfer *t);
 /* Does curl answer a 401 by itself? */
 int ab_settings_is_digest(const ab_transfer *t);
 /* The URL without user and password, to be freed with curl's free; NULL: no

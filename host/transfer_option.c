@@ -293,6 +293,12 @@ int ab_transfer_way(const ab_transfer *t, char *buf, size_t bytes)
     return 0;
 }
 
+int ab_settings_leads(const ab_transfer *t)
+{
+    return (t->settings || t->client->settings) &&
+           (text_of(t, AB_SET_UNIX_SOCKET) || text_of(t, AB_SET_CONNECT_TO));
+}
+
 int ab_settings_is_digest(const ab_transfer *t)
 {
     return text_of(t, AB_SET_USER) != NULL;

@@ -464,13 +464,6 @@ describe("http", function()
       task:cancel()
       assert.equal("ECANCELED", fails(task.await, task).code)
     end)
-
-    it("during a name look-up ends the fetch", function() -- at once: see transfer_spec.c
-      local task = async.spawn(http.get, "http://nowhere.invalid/")
-      async.sleep(0)
-      task:cancel()
-      assert.equal("ECANCELED", fails(task.await, task).code)
-    end)
   end)
 
   describe("an error", function()

@@ -221,16 +221,13 @@ static void messages_of_all_kinds(void)
 
 int main(void)
 {
-    pthread_t thread;
     asyncbox_free(check_box(NULL, "", 0)); /* libuv's own descriptors */
-    open_server();
-    CHECK_EQUAL(pthread_create(&thread, NULL, serve, NULL), 0);
+    start_name_server();
     closed_at_every_moment(dns_waits, "dns");
     closed_at_every_moment(udp_waits, "udp");
     refused_at_every_allocation(dns_uses, "dns", 3);
     refused_at_every_allocation(udp_uses, "udp", 3);
     messages_of_all_kinds();
-    stop_serving = 1;
-    pthread_join(thread, NULL);
+    stop_name_server();
     return check_done("dns_spec");
 }

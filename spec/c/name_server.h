@@ -162,7 +162,7 @@ static void serve_tcp(void)
     close(fd);
 }
 
-static inline void *serve(void *arg)
+static inline void *serve_names(void *arg)
 {
     (void)arg;
     struct pollfd at[2] = {{udp_fd, POLLIN, 0}, {tcp_fd, POLLIN, 0}};
@@ -175,6 +175,20 @@ static inline void *serve(void *arg)
             serve_tcp();
     }
     return NULL;
+}
+
+static pthread_t server_thread;
+
+static inline void start_name_server(void)
+{
+    open_server();
+    CHECK_EQUAL(pthread_create(&server_thread, NULL, serve_names, NULL), 0);
+}
+
+static inline void stop_name_server(void)
+{
+    stop_serving = 1;
+    pthread_join(server_thread, NULL);
 }
 
 /* No box has left a descriptor; the server may have one of its own for a while.

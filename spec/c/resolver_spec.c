@@ -381,10 +381,8 @@ static void without_libcares(void)
 
 int main(void)
 {
-    pthread_t thread;
     asyncbox_free((asyncbox *)check_box(NULL, "", 0)); /* libuv's own */
-    open_server();
-    CHECK_EQUAL(pthread_create(&thread, NULL, serve, NULL), 0);
+    start_name_server();
     answers_by_the_server();
     nobody_is_asked();
     no_server();
@@ -394,7 +392,6 @@ int main(void)
     out_of_memory();
     counted_against_the_box();
     without_libcares();
-    stop_serving = 1;
-    pthread_join(thread, NULL);
+    stop_name_server();
     return check_done("resolver_spec");
 }
