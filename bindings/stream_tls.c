@@ -148,6 +148,7 @@ void ab_stream_tls_broken(ab_stream *s, int code)
     if (code == ASYNCBOX_ETLS)
         memcpy(shake->trouble, ab_tls_trouble(s->tls), AB_TLS_TEXT);
     ab_op_finish(&shake->op, code);
+    ab_stream_tls_read_away(s); /* or the alert might not arrive */
     ab_stream_end(s);
 }
 
@@ -180,7 +181,8 @@ void ab_stream_tls_input(ab_stream *s, const char *cipher, size_t n)
     int result = decode(s, cipher, n, (char *)cipher - AB_STREAM_TLS_GAP, &got);
     if (got)
         ab_stream_received(s, got);
-    flush(s);
+    if (flush(s))
+        s->write_told = 1; /* nothing of the script's was lost with it */
     if (!result && s->queued > s->high_water &&
         s->queued - s->high_water > CHATTER_MAX)
         result = UV_ENOBUFS;
@@ -192,8 +194,10 @@ void ab_stream_tls_input(ab_stream *s, const char *cipher, size_t n)
         return;
     }
     s->read_error = result;
-    if (!s->write_error)
+    if (!s->write_error) {
         s->write_error = result;
+        s->write_told = 1; /* by reading, not by close again */
+    }
     ab_stream_tls_broken(s, result);
 }
 
@@ -409,22 +413,32 @@ static int core_check(lua_State *L)
     return 0;
 }
 
-/* fail(code or "ETIMEDOUT", op, message or nil, key, value) */
+/* timed_out(stream, message) */
+static int core_timed_out(lua_State *L)
+{
+    return ab_stream_fail(L, ab_stream_self(L), UV_ETIMEDOUT, shake_type.name,
+                          luaL_checkstring(L, 2));
+}
+
+/* fail(code, op, message or nil, key, value) */
 static int core_fail(lua_State *L)
 {
-    int code =
-        lua_type(L, 1) == LUA_TNUMBER ? (int)lua_tointeger(L, 1) : UV_ETIMEDOUT;
     return ab_error_raise(
-        L, code,
+        L, (int)luaL_checkinteger(L, 1),
         &(ab_detail){luaL_checkstring(L, 2), luaL_optstring(L, 3, NULL),
                      luaL_optstring(L, 4, NULL), luaL_optstring(L, 5, NULL)});
 }
 
 static const luaL_Reg core[] = {
-    {"check", core_check},     {"context", core_context},
-    {"fail", core_fail},       {"misuse", core_misuse},
-    {"options", core_options}, {"seconds", core_seconds},
-    {"shake", core_shake},     {NULL, NULL},
+    {"check", core_check},
+    {"context", core_context},
+    {"fail", core_fail},
+    {"misuse", core_misuse},
+    {"options", core_options},
+    {"seconds", core_seconds},
+    {"shake", core_shake},
+    {"timed_out", core_timed_out},
+    {NULL, NULL},
 };
 
 void ab_stream_push_tls(lua_State *L)

@@ -189,8 +189,7 @@ function tls.start(stream, prepared)
     session_key(stream, name), prepared.is_server)
   if ok then return stream end
   if type(err) == "table" and err.code == "ETIMEDOUT" and err.op == "timeout" then
-    core.fail("ETIMEDOUT", START, "the TLS handshake was not done within " ..
-      prepared.seconds .. " s", "stream", tostring(stream))
+    core.timed_out(stream, "the TLS handshake was not done within " .. prepared.seconds .. " s")
   end
   error(err, 0)
 end

@@ -150,6 +150,7 @@ describe("stream:start_tls refuses", function()
     local err = assert_code("ETIMEDOUT", client.start_tls, client,
       client_options { timeout = 0.05 })
     assert.are.equal("stream:start_tls", err.op)
+    assert.are.equal(tostring(client:peer()), err.stream)
     assert.is_truthy(tostring(client):find "closed")
     assert.is_true(#server:read_all() > 100) -- its first message, and the end
   end)
