@@ -1,5 +1,5 @@
 # Medians of one workload's raw runs as a Markdown table, best first, and asyncbox's ratios under it.
-#   metric   which derived figure: startup ns late rate seconds mem files mbs procs
+#   metric   which derived figure: startup ns late rate seconds mem files mbs procs echo idle
 #   floor    the row that is the floor
 #   goal     asyncbox's goal, as a ratio to the row `against`, or in the figure's own unit if that is empty
 # A row named "floor: ..." or "limit: ..." is no peer; one with "(no loop)" never reaches its event loop.
@@ -8,7 +8,8 @@ BEGIN {
   head["startup"] = "ms"; head["ns"] = "ns each"; head["late"] = "CPU us each | late by, s"
   head["rate"] = "CPU us each | per s"; head["seconds"] = "s"; head["mem"] = "bytes per task"
   head["files"] = "ms | CPU us per file"; head["mbs"] = "s per GB | MB/s | CPU s per GB"
-  head["procs"] = "us each | per s | CPU us each"
+  head["procs"] = "us each | per s | CPU us each"; head["idle"] = "bytes each | counted by the box"
+  head["echo"] = "us each | per s | CPU us each | p50 us | p99 us"
 }
 function med(s,   a, n, i, j, v) {
   n = split(s, a, " ")
@@ -29,6 +30,7 @@ function num(x) { return sprintf(x >= 100 ? "%.0f" : x >= 10 ? "%.1f" : x >= 1 ?
   runs[$1]++
   n[$1] = kv($7, "n")
   wall[$1] = wall[$1] " " $3; cpu[$1] = cpu[$1] " " ($4 + $5); rss[$1] = rss[$1] " " $6
+  p50[$1] = p50[$1] " " kv($7, "p50us"); p99[$1] = p99[$1] " " kv($7, "p99us"); box[$1] = box[$1] " " kv($7, "box")
   t[$1] = t[$1] " " kv($7, "t"); cpu_each[$1] = cpu_each[$1] " " ($4 + $5) / n[$1]
 }
 function figures(p,   name) { # sets fig[p], what is compared, and text[p]
@@ -40,6 +42,8 @@ function figures(p,   name) { # sets fig[p], what is compared, and text[p]
   else if (metric == "files") { fig[p] = med(t[p]) * 1e3; text[p] = num(fig[p]) " | " num(med(cpu_each[p]) * 1e6) }
   else if (metric == "mbs") { fig[p] = med(t[p]) / n[p] * 1e9; text[p] = num(fig[p]) " | " sprintf("%.0f", 1e3 / fig[p]) " | " num(med(cpu_each[p]) * 1e9) }
   else if (metric == "procs") { fig[p] = med(t[p]) / n[p] * 1e6; text[p] = num(fig[p]) " | " sprintf("%.0f", 1e6 / fig[p]) " | " num(med(cpu_each[p]) * 1e6) }
+  else if (metric == "echo") { fig[p] = med(t[p]) / n[p] * 1e6; text[p] = num(fig[p]) " | " sprintf("%.0f", 1e6 / fig[p]) " | " num(med(cpu_each[p]) * 1e6) " | " med(p50[p]) " | " med(p99[p]) }
+  else if (metric == "idle") { fig[p] = med(t[p]); text[p] = num(fig[p]) " | " med(box[p]) }
   else if (metric == "mem") { name = p; sub(/@.*/, "", name); fig[p] = (med(rss[p]) - med(rss[name "@1"])) * 1024 / (n[p] - 1); text[p] = num(fig[p]) }
 }
 function by_figure(rows, k,   i, j, v) {
