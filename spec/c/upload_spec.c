@@ -1,0 +1,221 @@
+/* upload_spec.c - what scripts cannot show of requests that asyncbox.http puts
+ * together: a box closed while it uploads, pauses or holds cookies, and memory
+ * that runs out in the middle. */
+#include "check.h"
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+/* A wait that never ends is ended, with SIGALRM: no case may take that long. */
+#define CASE_SECONDS 100
+
+/* ---- a server on loopback ---- */
+
+static int listen_on(int *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t bytes = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_EQUAL(bind(fd, (void *)&address, bytes), 0);
+    CHECK_EQUAL(listen(fd, 128), 0);
+    CHECK_EQUAL(getsockname(fd, (void *)&address, &bytes), 0);
+    *port = ntohs(address.sin_port);
+    return fd;
+}
+
+/* Has all of a request come?  Bodies are short, or end with a last chunk. */
+static int is_whole(const char *request, size_t n)
+{
+    const char *body = strstr(request, "\r\n\r\n");
+    const char *length = strstr(request, "Content-Length: ");
+    if (!body)
+        return 0;
+    if (strstr(request, "Transfer-Encoding: chunked"))
+        return n > 5 && memcmp(request + n - 5, "0\r\n\r\n", 5) == 0;
+    return !length || request + n - body - 4 >= atoi(length + 16);
+}
+
+static void answer(int fd)
+{
+    static const char page[] =
+        "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nSet-Cookie: a=1; Path=/\r\n"
+        "Connection: close\r\n\r\nHello\n";
+    static const char busy[] = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n"
+                               "Connection: close\r\n\r\n";
+    static char request[65536];
+    size_t n = 0;
+    ssize_t got;
+    while (n < sizeof request - 1 &&
+           (got = read(fd, request + n, sizeof request - 1 - n)) > 0) {
+        n += (size_t)got;
+        request[n] = '\0';
+        if (is_whole(request, n))
+            break;
+    }
+    const char *text = n && strstr(request, " /busy") ? busy : page;
+    got = write(fd, text, strlen(text));
+    close(fd);
+}
+
+static void *serve(void *arg)
+{
+    for (;;) {
+        int fd = accept(*(int *)arg, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        answer(fd);
+    }
+}
+
+/* ---- boxes ---- */
+
+static asyncbox *new_box(counter *c)
+{
+    asyncbox_config config = check_config(c);
+    config.sandbox = 0;
+    config.virtual_time = 0;
+    asyncbox *box = NULL;
+    CHECK_EQUAL(asyncbox_new(&config, &box), 0);
+    return box;
+}
+
+/* Spawns the code with the port in the place of %d; 0 or a code. */
+static int spawn(asyncbox *box, const char *code, int port)
+{
+    char text[2048];
+    const char *at = strstr(code, "%d");
+    snprintf(text, sizeof text, "%.*s%d%s", (int)(at - code), code, port,
+             at + 2);
+    return check_spawn(box, text);
+}
+
+static void free_at_once(asyncbox *box, const counter *c)
+{
+    alarm(CASE_SECONDS);
+    CHECK_EQUAL(asyncbox_free(box), 0);
+    alarm(0);
+    counter_check(c);
+}
+
+/* ---- the cases ---- */
+
+static const char all_ways[] =
+    "local async, http = require 'asyncbox', require 'asyncbox.http'\n"
+    "local url = 'http://127.0.0.1:%d/'\n"
+    "local session = http.session{cookies = true, retries = 2}\n"
+    "local function with(options)\n"
+    "  async.spawn(function()\n"
+    "    local _ <close> = setmetatable({}, {__close = function() end})\n"
+    "    session:post(url, options)\n"
+    "  end)\n"
+    "end\n"
+    "with{body = function() async.sleep(1000) end}\n"
+    "with{body = function() return ('x'):rep(100000) end}\n"
+    "with{body = function() return ('x'):rep(1000) end, length = 10000000}\n"
+    "with{multipart = {f = {file = '/proc/self/exe'}}}\n"
+    "with{json = {1}, auth = {digest = {'a', 'b'}}, cookies = {c = '1'}}\n"
+    "with{form = {a = 1}, proxy = 'socks5://a:b@127.0.0.1:1'}\n"
+    "async.spawn(session.get, session, url .. 'busy')\n"
+    "async.spawn(http.get, 'http://127.0.0.1:1/',\n"
+    "  {retries = {backoff = 1000, max_wait = 1000}})\n"
+    "async.spawn(http.map, {url, url}, function(r) r:read() end)\n"
+    "async.sleep(1000)\n";
+
+/* After any number of turns: while pieces are asked for, wait for room, are
+ * sent, while files are read and pauses kept. */
+static void closed_while_it_uploads(const char *what, int port)
+{
+    for (int turns = 0; turns < 60; turns += turns < 20 ? 1 : 5) {
+        counter c = {0};
+        asyncbox *box = new_box(&c);
+        snprintf(check_context, sizeof check_context, "%s, %d turns", what,
+                 turns);
+        CHECK_EQUAL(spawn(box, all_ways, port), 0);
+        for (int i = 0; i < turns && asyncbox_step(box, 0) == 1; i++)
+            usleep(500);
+        free_at_once(box, &c);
+    }
+}
+
+/* ---- memory ---- */
+
+static const char requests[] =
+    "local async, http = require 'asyncbox', require 'asyncbox.http'\n"
+    "local url = 'http://127.0.0.1:%d/'\n"
+    "local s <close> = http.session{auth = {'a', 'b'}, http2 = true,\n"
+    "  base_url = url, cookies = {x = 'y'}}\n"
+    "local n = 0\n"
+    "assert(s:post('', {params = {a = 1}, body = function()\n"
+    "  n = n + 1 async.sleep(0) return n < 4 and 'piece' or nil end\n"
+    "}):text() == 'Hello\\n')\n"
+    "assert(#s.cookies:list() == 2 and s.cookies:remove 'x' == 1)\n"
+    "pcall(s.get, s, 'busy', {retries = {times = 1, backoff = 0}})\n"
+    "s:put('', {multipart = {a = 'x', f = {file = '/dev/null'}}})\n"
+    "s:put('', {json = {1}, auth = {digest = {'a', 'b'}}})\n"
+    "pcall(s.get, s, '', {proxy = 'http://a:b@127.0.0.1:1'})\n";
+
+static const char load[] =
+    "local http = require 'asyncbox.http'\n"
+    "pcall(http.post, 'http://127.0.0.1:%d/', {multipart = {a = 'x',\n"
+    "  f = {file = '/dev/null'}}, params = {a = 1}})\n"
+    "pcall(http.post, 'http://127.0.0.1:1/', {json = {1}})\n";
+
+/* The n-th allocation fails, counted from when all modules are loaded. */
+static int refused_once(int port, size_t n, int on)
+{
+    counter c = {0};
+    asyncbox *box = new_box(&c);
+    snprintf(check_context, sizeof check_context, "no memory, n=%zu%s", n,
+             on ? "+" : "");
+    alarm(CASE_SECONDS);
+    CHECK_EQUAL(spawn(box, load, port), 0);
+    CHECK_EQUAL(asyncbox_run(box), 0);
+    c.calls = 0;
+    c.fail_at = n;
+    c.fail_on = on;
+    int status = spawn(box, requests, port);
+    if (!status)
+        status = asyncbox_run(box);
+    CHECK(status == 0 || status == UV_ENOMEM || status == ASYNCBOX_ESCRIPT);
+    asyncbox_stats stats = {.size = sizeof stats};
+    asyncbox_stats_get(box, &stats);
+    CHECK_EQUAL(stats.tasks, 0);
+    CHECK_EQUAL(stats.ops, 0);
+    int refused = c.refused;
+    CHECK_EQUAL(asyncbox_free(box), 0);
+    counter_check(&c);
+    return refused;
+}
+
+/* Every step-th: each takes a few milliseconds. */
+static void no_memory(int port)
+{
+    for (int on = 0; on < 2; on++) {
+        size_t n = 1;
+        while (n < 5000 && refused_once(port, n, on))
+            n += n < 100 ? 1 : 7;
+        CHECK(n > 300 && n < 5000);
+    }
+    alarm(0);
+}
+
+int main(void)
+{
+    pthread_t thread;
+    int port, silent, fd = listen_on(&port), deaf = listen_on(&silent);
+    signal(SIGPIPE, SIG_IGN);
+    CHECK_EQUAL(pthread_create(&thread, NULL, serve, &fd), 0);
+    closed_while_it_uploads("silence", silent);
+    closed_while_it_uploads("answers", port);
+    no_memory(port);
+    shutdown(fd, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    close(fd);
+    close(deaf);
+    return check_done("upload_spec");
+}
