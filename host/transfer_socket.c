@@ -21,6 +21,7 @@ struct ab_sock {
     int armed;  /* events that the loop looks for */
     int wanted; /* events that curl asked for; 0: the connection is idle */
     int ours;
+    int heard; /* curl has waited for bytes here: it is connected */
 };
 
 static void on_closed(uv_handle_t *handle)
@@ -132,7 +133,9 @@ int ab_sock_on_change(CURL *curl, curl_socket_t fd, int what, void *arg,
     if (what == CURL_POLL_REMOVE) {
         if (client->feeds)
             ab_feed_unheard(client, curl);
-        if (sock && sock->ours)
+        /* A socket that is given up while it connects is closed by curl itself
+         * (7.88), without our callback. */
+        if (sock && sock->ours && sock->heard)
             sock->wanted = 0;
         else if (sock)
             close_sock(sock);
@@ -145,6 +148,7 @@ int ab_sock_on_change(CURL *curl, curl_socket_t fd, int what, void *arg,
         if (!sock)
             return 0;
     }
+    sock->heard |= what & CURL_POLL_IN;
     sock->wanted = (what & CURL_POLL_IN ? UV_READABLE : 0) |
                    (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
     arm(sock);
@@ -245,6 +249,9 @@ curl_socket_t ab_sock_on_open(void *arg, curlsocktype purpose,
             easy->transfer->failure = uv_translate_sys_error(errno);
         return CURL_SOCKET_BAD;
     }
+    ab_sock *stale = find(easy->client, fd); /* see ab_sock_on_change */
+    if (stale)
+        close_sock(stale);
     if (!new_sock(easy->client, fd, 1)) {
         easy->transfer->failure = UV_ENOMEM;
         close(fd);

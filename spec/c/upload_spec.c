@@ -142,6 +142,46 @@ static void closed_while_it_uploads(const char *what, int port)
     }
 }
 
+static const char connect_and_stop[] =
+    "local async, http = require 'asyncbox', require 'asyncbox.http'\n"
+    "local full, port = 'http://127.0.0.1:%d/', PORT\n"
+    "for i = 1, 3 do\n"
+    "  local tasks = {}\n"
+    "  for j = 1, 3 do tasks[j] = async.spawn(http.get, full) end\n"
+    "  async.sleep(0.02)\n"
+    "  for j = 1, 3 do tasks[j]:cancel() pcall(tasks[j].await, tasks[j]) end\n"
+    "  http.get('http://127.0.0.1:' .. port .. '/'):read()\n"
+    "end\n"
+    "done = true\n";
+
+/* Curl closes such sockets itself; their numbers come again at once. */
+static void cancelled_while_it_connects(int port)
+{
+    int full_port, full = listen_on(&full_port), fds[8];
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)full_port)};
+    char code[2048];
+    counter c = {0};
+    CHECK_EQUAL(listen(full, 0), 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    for (int i = 0; i < 8; i++) { /* nobody accepts: the queue is full */
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        connect(fds[i], (void *)&address, sizeof address);
+    }
+    snprintf(check_context, sizeof check_context, "connecting");
+    const char *at = strstr(connect_and_stop, "PORT");
+    snprintf(code, sizeof code, "%.*s%d%s", (int)(at - connect_and_stop),
+             connect_and_stop, port, at + 4);
+    asyncbox *box = new_box(&c);
+    CHECK_EQUAL(spawn(box, code, full_port), 0);
+    alarm(CASE_SECONDS);
+    CHECK_EQUAL(asyncbox_run(box), 0);
+    free_at_once(box, &c);
+    for (int i = 0; i < 8; i++)
+        close(fds[i]);
+    close(full);
+}
+
 /* ---- memory ---- */
 
 static const char requests[] =
@@ -212,6 +252,7 @@ int main(void)
     CHECK_EQUAL(pthread_create(&thread, NULL, serve, &fd), 0);
     closed_while_it_uploads("silence", silent);
     closed_while_it_uploads("answers", port);
+    cancelled_while_it_connects(port);
     no_memory(port);
     shutdown(fd, SHUT_RDWR);
     pthread_join(thread, NULL);
