@@ -62,9 +62,28 @@ static int address(const char *rule, const char *name, const char *text,
         in.sin_port = htons((uint16_t)port);
         addr = (const struct sockaddr *)&in;
     }
-    int allowed = ab_grants_address_allowed(&grants, name, addr);
+    int allowed = port == AB_PORT_ANY
+                      ? ab_grants_answer_allowed(&grants, name, addr)
+                      : ab_grants_address_allowed(&grants, name, addr);
     ab_grants_deinit(&grants);
     return allowed;
+}
+
+/* What may be looked up, and told. */
+static void any_port(void)
+{
+    CHECK(!host(NULL, "example.org", AB_PORT_ANY));
+    CHECK(host("example.org:443", "example.org", AB_PORT_ANY));
+    CHECK(host("*:443", "example.org", AB_PORT_ANY));
+    CHECK(!host("*:443", "x.localhost", AB_PORT_ANY));
+    CHECK(!host("example.org:443", "a.example.org", AB_PORT_ANY));
+    CHECK(host("10.0.0.0/8:1", "10.1.1.1", AB_PORT_ANY));
+    CHECK(!host("*", "10.1.1.1", AB_PORT_ANY));
+    CHECK(address("a.org:443", "a.org", "8.8.8.8", AB_PORT_ANY));
+    CHECK(!address("a.org:443", "a.org", "10.1.1.1", AB_PORT_ANY));
+    CHECK(!address("*", "a.org", "::ffff:127.0.0.1", AB_PORT_ANY));
+    CHECK(address("10.0.0.0/8:1", "a.org", "10.1.1.1", AB_PORT_ANY));
+    CHECK(!address("a.org", "b.org", "8.8.8.8", AB_PORT_ANY));
 }
 
 static void names_and_ports(void)
@@ -481,6 +500,7 @@ static void trusted_boxes(void)
 int main(void)
 {
     names_and_ports();
+    any_port();
     bad_rules();
     spellings_of_loopback();
     resolved_addresses();
