@@ -272,20 +272,29 @@ local function handle(self, conn)
   if self._room then self._room:release() end
 end
 
+-- Accepts a connection and starts its handler: false when the server is closed.
 local function accept_one(self, g)
-  local room = self._room
-  if room then room:acquire() end
   local conn = accept(self)
   if not conn then return false end
   local ok, task = pcall(g.spawn, g, handle, self, conn)
   if not ok then
-    if room then room:release() end
     conn:reset()
     error(task, 0)
   end
   self._count = self._count + 1
   self._tasks[task] = conn
   return true
+end
+
+-- The same when there is room for one more; the handler gives the room back.
+local function accept_in_turn(self, g)
+  local room = self._room
+  if not room then return accept_one(self, g) end
+  room:acquire()
+  local ok, more = xpcall(accept_one, trace, self, g)
+  if not (ok and more) then room:release() end
+  if not ok then core.rethrow(more) end
+  return more
 end
 
 -- The end of serving: handlers that were cancelled before their first turn
@@ -300,7 +309,7 @@ local function serve(self)
   local _ <close> = setmetatable({}, { __close = function() ended(self) end })
   local g <close> = group()
   while true do
-    local ok, more = xpcall(accept_one, trace, self, g)
+    local ok, more = xpcall(accept_in_turn, trace, self, g)
     if ok and not more then return end
     if not ok then
       if more ~= "not enough memory" then core.rethrow(more) end

@@ -130,6 +130,31 @@ describe("looking up", function()
   end)
 end)
 
+describe("listening on a name", function()
+  it("looks it up, fails as that fails, and can be cancelled", function()
+    local server <close> = dns_server.start {
+      ["mine.test"] = { A = { "127.0.0.1", "127.0.0.2" } },
+      ["dead.test"] = "silent",
+    }
+    ask(server)
+    local listener <close> = net.listen("mine.test.", 0, sockets.echo)
+    local hosts = {}
+    for i, at in ipairs(listener:addresses()) do
+      hosts[i] = at.host
+      net.connect(at.host, at.port):close()
+    end
+    table.sort(hosts)
+    assert.are.same({ "127.0.0.1", "127.0.0.2" }, hosts)
+    local err = errors.failure(net.listen, "gone.test.", 0)
+    assert.are.equal("net.listen", err.op)
+    assert.are.equal("gone.test.", err.host)
+    local task = async.spawn(net.listen, "dead.test.", 0)
+    async.sleep(0.01)
+    task:cancel()
+    assert_code("ECANCELED", async.await, task)
+  end)
+end)
+
 -- What each line of code says in a sandbox with these flags.
 local function run(flags, server, code, ...)
   local path = os.tmpname()

@@ -258,6 +258,37 @@ describe("a handler", function()
   end)
 end)
 
+describe("a server in a box with little memory", function()
+  it("outlives what does not fit, and serves on", function()
+    local r = cli.run({ "run", "--memory", "2M", "-e", [[
+      local async = require "asyncbox"
+      local net = async.net
+      local server = net.listen("127.0.0.1", 0, function(conn)
+        conn:write("hello " .. #conn:read_all() .. "\n")
+      end, { max_connections = 4, on_error = function(err)
+        if not tostring(err):find "memory" and err.code ~= "ECONNRESET" then error(err, 0) end
+      end })
+      local port = server:address().port
+      local function flood()
+        local conn <close> = net.connect("127.0.0.1", port)
+        local piece = ("x"):rep(10000)
+        pcall(function() for _ = 1, 400 do conn:write(piece) end end)
+        pcall(conn.read_all, conn)
+        conn:reset()
+      end
+      for _ = 1, 10 do pcall(flood) collectgarbage() end
+      while server:connections() > 0 do async.sleep(0.001) end
+      local conn = net.connect("127.0.0.1", port)
+      conn:write "x"
+      conn:shutdown()
+      print(conn:read_line())
+      server:close()
+    ]] })
+    assert.are.equal("hello 1\n", r.stdout)
+    assert.are.equal(0, r.status)
+  end)
+end)
+
 describe("server:close", function()
   it("cancels the handlers and waits for them", function()
     local how, reading
@@ -336,6 +367,14 @@ describe("server:close", function()
     async.await(waiting)
     assert_says("has no handler", net.listen("127.0.0.1", 0).wait, net.listen("127.0.0.1", 0))
     collectgarbage()
+  end)
+
+  it("is not waited for any more by who is cancelled", function()
+    local server <close> = serve(echo)
+    local waiting = async.spawn(server.wait, server)
+    async.sleep(0)
+    waiting:cancel()
+    assert_code("ECANCELED", async.await, waiting)
   end)
 
   it("refuses options that it has not", function()
