@@ -45,6 +45,9 @@ void ab_report_deadlock(ab_box *box);
 void ab_report_name(lua_State *L, int idx);
 void ab_report_set_name(lua_State *L, int idx);
 
+/* Pushes "task 'Task-2', spawned at file.lua:3", of the task at idx. */
+void ab_report_who(lua_State *L, int idx);
+
 /* Pushes the name under which package.loaded knows the function at idx
  * ("table.sort") and gives 1; 0 and nothing when it has none. */
 int ab_report_function_name(lua_State *L, int idx);
