@@ -163,12 +163,6 @@ static int core_failed(lua_State *L)
     return 1;
 }
 
-/* misuse(message): an error at the line of the script that called. */
-static int core_misuse(lua_State *L)
-{
-    return ab_misuse(L, "%s", luaL_checkstring(L, 1));
-}
-
 /* rethrow(error): raises it again, with the traceback that it had. */
 static int core_rethrow(lua_State *L)
 {
@@ -203,17 +197,6 @@ static int core_check_seconds(lua_State *L)
     return 0;
 }
 
-/* options(t, what, key, ...): raises for keys that are not among the known. */
-static int core_options(lua_State *L)
-{
-    const char *known[16] = {NULL};
-    int n = lua_gettop(L) - 2;
-    for (int i = 0; i < n && i < 15; i++)
-        known[i] = lua_tostring(L, 3 + i);
-    ab_options_check(L, 1, lua_tostring(L, 2), known);
-    return 0;
-}
-
 static const luaL_Reg core[] = {
     {"check_seconds", core_check_seconds},
     {"failed", core_failed},
@@ -222,8 +205,6 @@ static const luaL_Reg core[] = {
     {"is_coroutine", core_is_coroutine},
     {"is_task", core_is_task},
     {"join", ab_join},
-    {"misuse", core_misuse},
-    {"options", core_options},
     {"raise", core_raise},
     {"results", ab_results},
     {"rethrow", core_rethrow},
@@ -297,6 +278,7 @@ int ab_open_async(lua_State *L)
     lua_setmetatable(L, -2);
     int module = lua_gettop(L);
     luaL_newlib(L, core);
+    luaL_setfuncs(L, ab_part_options, 0);
     lua_pushvalue(L, module);
     lua_pushvalue(L, -2);
     ab_task_classes(L);

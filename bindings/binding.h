@@ -91,6 +91,13 @@ lua_Integer ab_option_integer(lua_State *L, int idx, const char *key,
 void ab_lua_part(lua_State *L, const char *name, const char *source,
                  size_t bytes, int nargs, int nresults);
 
+/* For the tables of primitives that Lua parts get: check(what), and of option
+ * tables options(t, what, known...), boolean(t, key, otherwise), integer(t,
+ * key, otherwise, min, max), seconds(t, key, otherwise), which raise as the
+ * functions above do; misuse(format, ...) as ab_misuse.  (part.c) */
+extern const luaL_Reg ab_part_options[];
+int ab_part_misuse(lua_State *L);
+
 /* ---- streams of bytes, for the bindings that open some (stream.c) ---- */
 
 typedef struct ab_stream ab_stream;

@@ -77,47 +77,6 @@ static int l_probe(lua_State *L)
 
 /* ---- what the Lua parts need ---- */
 
-static int l_check(lua_State *L)
-{
-    ab_task_check(L, luaL_checkstring(L, 1));
-    return 0;
-}
-
-/* (format, ...): as string.format */
-static int l_misuse(lua_State *L)
-{
-    if (lua_gettop(L) > 1) {
-        lua_getglobal(L, "string");
-        lua_getfield(L, -1, "format");
-        lua_replace(L, -2);
-        lua_insert(L, 1);
-        lua_call(L, lua_gettop(L) - 1, 1);
-    }
-    return ab_misuse(L, "%s", lua_tostring(L, -1));
-}
-
-enum { OPTIONS_MAX = 8 };
-
-/* (options, what, known...) */
-static int l_options(lua_State *L)
-{
-    const char *known[OPTIONS_MAX + 1] = {NULL};
-    for (int i = 0; i < OPTIONS_MAX && i + 3 <= lua_gettop(L); i++)
-        known[i] = luaL_checkstring(L, i + 3);
-    ab_options_check(L, 1, luaL_checkstring(L, 2), known);
-    return 0;
-}
-
-/* (options, key, otherwise): 0 or more */
-static int l_integer(lua_State *L)
-{
-    lua_Integer n =
-        ab_option_integer(L, 1, luaL_checkstring(L, 2), luaL_checkinteger(L, 3),
-                          0, LUA_MAXINTEGER);
-    lua_pushinteger(L, n);
-    return 1;
-}
-
 static int l_sleep(lua_State *L)
 {
     ab_task_check(L, "fs.glob");
@@ -160,10 +119,6 @@ static int l_temporary(lua_State *L)
 }
 
 static const luaL_Reg core[] = {
-    {"check", l_check},
-    {"misuse", l_misuse},
-    {"options", l_options},
-    {"integer", l_integer},
     {"sleep", l_sleep},
     {"cwd", l_cwd},
     {"random_name", l_random_name},
@@ -207,6 +162,7 @@ static int l_part(lua_State *L)
     if (!is_path)
         lua_pushvalue(L, lua_upvalueindex(1));
     luaL_newlib(L, core);
+    luaL_setfuncs(L, ab_part_options, 0);
     if (!is_path)
         luaL_requiref(L, "asyncbox", ab_open_async, 0);
     ab_lua_part(L, part->name, part->source, *part->bytes, is_path ? 1 : 3,

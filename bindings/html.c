@@ -281,11 +281,6 @@ static int l_parse(lua_State *L)
     return ab_task_park(L, &o->op);
 }
 
-static int core_misuse(lua_State *L)
-{
-    return ab_misuse(L, "%s", luaL_checkstring(L, 1));
-}
-
 static const luaL_Reg functions[] = {
     {"escape", ab_html_escape},
     {"parse", l_parse},
@@ -306,7 +301,7 @@ int ab_open_html(lua_State *L)
     luaL_newlib(L, functions);
     ab_html_node_open(L);
     luaL_requiref(L, "asyncbox.url", ab_open_url, 0);
-    lua_pushcfunction(L, core_misuse);
+    lua_pushcfunction(L, ab_part_misuse);
     ab_lua_part(L, "html", ab_lua_html, ab_lua_html_len, 3, 0);
     return 1;
 }

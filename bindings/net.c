@@ -7,13 +7,6 @@ extern const size_t ab_lua_net_len;
 
 /* ---- primitives for net.lua ---- */
 
-/* check(what): may this function wait? */
-static int core_check(lua_State *L)
-{
-    ab_task_check(L, luaL_checkstring(L, 1));
-    return 0;
-}
-
 /* check_host(what, host, port): is it granted, as it is written? */
 static int core_check_host(lua_State *L)
 {
@@ -115,48 +108,6 @@ static int core_rethrow(lua_State *L)
     return ab_report_rethrow(L);
 }
 
-/* options(table, what, known...) */
-static int core_options(lua_State *L)
-{
-    const char *known[24] = {NULL};
-    int n = lua_gettop(L) - 2;
-    for (int i = 0; i < n && i < 23; i++)
-        known[i] = lua_tostring(L, 3 + i);
-    ab_options_check(L, 1, lua_tostring(L, 2), known);
-    return 0;
-}
-
-/* integer(table, key, otherwise, min, max) */
-static int core_integer(lua_State *L)
-{
-    lua_pushinteger(L, ab_option_integer(L, 1, luaL_checkstring(L, 2),
-                                         luaL_checkinteger(L, 3),
-                                         luaL_checkinteger(L, 4),
-                                         luaL_checkinteger(L, 5)));
-    return 1;
-}
-
-/* seconds(table, key) -> number or nil */
-static int core_seconds(lua_State *L)
-{
-    int64_t ns = ab_option_seconds(L, 1, luaL_checkstring(L, 2), -1);
-    if (ns < 0)
-        return 0;
-    lua_pushnumber(L, (lua_Number)ns / 1e9);
-    return 1;
-}
-
-static int core_boolean(lua_State *L)
-{
-    lua_pushboolean(L, ab_option_boolean(L, 1, luaL_checkstring(L, 2), 0));
-    return 1;
-}
-
-static int core_misuse(lua_State *L)
-{
-    return ab_misuse(L, "%s", luaL_checkstring(L, 1));
-}
-
 /* tls() -> the table of stream_tls.lua, loaded on first use */
 static int core_tls(lua_State *L)
 {
@@ -166,24 +117,18 @@ static int core_tls(lua_State *L)
 
 static const luaL_Reg core[] = {
     {"attempt", ab_net_attempt},
-    {"boolean", core_boolean},
-    {"check", core_check},
     {"check_host", core_check_host},
     {"connect_path", ab_net_connect_path},
     {"fail", core_fail},
     {"is_callable", core_is_callable},
     {"is_ipv6", core_is_ipv6},
-    {"integer", core_integer},
     {"listen", ab_net_listen},
     {"listen_path", ab_net_listen_path},
-    {"misuse", core_misuse},
     {"no_ipv6", core_no_ipv6},
-    {"options", core_options},
     {"port", core_port},
     {"report", core_report},
     {"resolve", ab_net_resolve},
     {"rethrow", core_rethrow},
-    {"seconds", core_seconds},
     {"tls", core_tls},
     {"text_of", core_text_of},
     {"trace", ab_report_handler},
@@ -202,6 +147,7 @@ int ab_open_net(lua_State *L)
     luaL_newlib(L, functions);
     lua_pushvalue(L, -1);
     luaL_newlib(L, core);
+    luaL_setfuncs(L, ab_part_options, 0);
     luaL_requiref(L, "asyncbox", ab_open_async, 0);
     ab_lua_part(L, "net", ab_lua_net, ab_lua_net_len, 3, 0);
     return 1;

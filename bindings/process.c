@@ -391,64 +391,10 @@ static int core_failure(lua_State *L)
     return 1;
 }
 
-/* check(what): may this function wait? */
-static int core_check(lua_State *L)
-{
-    ab_task_check(L, luaL_checkstring(L, 1));
-    return 0;
-}
-
-/* options(table, what, known...) */
-static int core_options(lua_State *L)
-{
-    const char *known[24] = {NULL};
-    int n = lua_gettop(L) - 2;
-    for (int i = 0; i < n && i < 23; i++)
-        known[i] = lua_tostring(L, 3 + i);
-    ab_options_check(L, 1, lua_tostring(L, 2), known);
-    return 0;
-}
-
-/* integer(table, key, otherwise) and seconds(table, key, otherwise) */
-static int core_integer(lua_State *L)
-{
-    lua_pushinteger(L, ab_option_integer(L, 1, luaL_checkstring(L, 2),
-                                         luaL_checkinteger(L, 3), 0,
-                                         LUA_MAXINTEGER));
-    return 1;
-}
-
-static int core_seconds(lua_State *L)
-{
-    int64_t ns = ab_option_seconds(L, 1, luaL_checkstring(L, 2), -1);
-    if (ns < 0)
-        lua_pushvalue(L, 3);
-    else
-        lua_pushnumber(L, (lua_Number)ns / 1e9);
-    return 1;
-}
-
-static int core_boolean(lua_State *L)
-{
-    lua_pushboolean(L, ab_option_boolean(L, 1, luaL_checkstring(L, 2), 0));
-    return 1;
-}
-
-static int core_misuse(lua_State *L)
-{
-    return ab_misuse(L, "%s", luaL_checkstring(L, 1));
-}
-
 static const luaL_Reg core[] = {
-    {"boolean", core_boolean},
-    {"check", core_check},
     {"end_when_idle", core_end_when_idle},
     {"finish", core_end},
     {"failure", core_failure},
-    {"integer", core_integer},
-    {"misuse", core_misuse},
-    {"options", core_options},
-    {"seconds", core_seconds},
     {"spawn", ab_process_spawn},
     {NULL, NULL},
 };
@@ -457,6 +403,7 @@ int ab_open_process(lua_State *L)
 {
     make_class(L);
     luaL_newlib(L, core);
+    luaL_setfuncs(L, ab_part_options, 0);
     luaL_requiref(L, "asyncbox", ab_open_async, 0);
     ab_lua_part(L, "process", ab_lua_process, ab_lua_process_len, 2, 1);
     return 1;
