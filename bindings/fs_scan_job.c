@@ -22,7 +22,7 @@ static char kind_of(DIR *dir, const struct dirent *e)
     int type = e->d_type;
     if (type == DT_UNKNOWN &&
         fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-        type = IFTODT(st.st_mode);
+        type = (int)IFTODT(st.st_mode);
     return (char)(type + 1);
 }
 
