@@ -85,6 +85,22 @@ static const char programs[] =
     "end\n"
     "async.gather(tasks)\n";
 
+static const char pages[] =
+    "local async = require 'asyncbox'\n"
+    "local html = async.html\n"
+    "local tasks = {}\n"
+    "for i = 1, 6 do\n"
+    "  tasks[i] = async.spawn(function()\n"
+    "    local page = html.parse(('<p class=a>x<b>y</b>'):rep(100 * i))\n"
+    "    assert(#page:select 'p > b' == 100 * i)\n"
+    "  end)\n"
+    "  local gone = async.spawn(html.parse, ('<div>'):rep(20000))\n"
+    "  if i % 2 == 0 then async.sleep(0.001) end\n"
+    "  gone:cancel()\n"
+    "  pcall(gone.await, gone)\n"
+    "end\n"
+    "async.gather(tasks)\n";
+
 /* Never ends by itself. */
 static const char busy[] =
     "local async = require 'asyncbox'\n"
@@ -100,6 +116,7 @@ static const char busy[] =
     "    end\n"
     "  end)\n"
     "end\n"
+    "spawn(async.html.parse, ('<div>'):rep(50000))\n"
     "spawn(async.process.run, 'sleep', '100')\n"
     "async.sleep(1000)\n";
 
@@ -166,6 +183,7 @@ static void *life(void *arg)
         int number = thread * 100 + round;
         run_whole(files, number);
         run_whole(programs, number);
+        run_whole(pages, number);
         close_early(number);
         run_interrupted(number);
     }
