@@ -20,10 +20,7 @@ local bar_meta = { __index = bar_methods, __name = "ProgressBar", __metatable = 
 local displays = setmetatable({}, { __mode = "k" })
 
 -- A bar must not break what it tells of: a full disk, a cancelled wait for room.
-local function put(file, text)
-  pcall(file.write, file, text)
-  if file.flush then pcall(file.flush, file) end
-end
+local function put(file, text) pcall(file.write, file, text) end
 
 local function display_of(file)
   local display = displays[file]
@@ -305,10 +302,7 @@ function progress.write(...)
   local bars = display and display.columns and #display.bars > 0
   if bars then put(stderr, "\r\27[J") end
   stdout:write(concat(parts, "\t", 1, parts.n), "\n")
-  if bars then
-    stdout:flush()
-    draw(stderr, display, now())
-  end
+  if bars then draw(stderr, display, now()) end
 end
 
 return setmetatable(progress, { __call = iterate, __metatable = false })
