@@ -6,7 +6,7 @@
  *   stream_write.c  write, and what waits until the other side has taken it
  *   stream_socket.c what only sockets have: addresses, options, half a close
  *   stream_tls.c    the filter between the socket and the buffers: TLS
- *   stream_tls.lua  its options
+ *   stream_tls_core.c, stream_tls.lua  its options, and starting it
  *
  * A stream is C memory of the box with a libuv handle in it.  The Lua object is
  * one pointer to it and may be collected at any moment. */
@@ -124,6 +124,13 @@ int ab_stream_tls_hand_over(ab_stream *s, const char *data, size_t len,
 /* What a code means here; NULL: what it means everywhere. */
 const char *ab_stream_tls_explain(const ab_stream *s, int code);
 
+/* Its object: one ab_tls_context pointer. */
+extern const ab_class ab_stream_tls_context_class;
+/* In a method: the stream of argument 1, on which a handshake may begin, or
+ * raises. */
+ab_stream *ab_stream_tls_startable(lua_State *L);
+/* shake(stream, context, name or nil, session key or nil, is_server) */
+int ab_stream_tls_shake(lua_State *L);
 int ab_stream_l_start_tls(lua_State *L);
 int ab_stream_l_tls(lua_State *L);
 

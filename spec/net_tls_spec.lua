@@ -105,7 +105,7 @@ describe("net.connect and net.listen with tls", function()
   end)
 
   it("don't let a slow or silent client keep others from connecting", function()
-    local server <close>, port, heard = serve(nil, { timeout = 0.1 })
+    local server <close>, port, heard = serve(nil, { timeout = 2 })
     local silent = {}
     for i = 1, 20 do silent[i] = net.connect("127.0.0.1", port) end
     local conn <close> = net.connect("localhost", port, trusting())
