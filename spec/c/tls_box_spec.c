@@ -1,6 +1,13 @@
 /* tls_box_spec.c - TLS streams and the life of a box: closed at every moment of
- * handshakes, reads and writes; every allocation refused; the cap. */
+ * handshakes, reads and writes; every allocation refused; the cap; somebody who
+ * asks for answers without end. */
 #include "check_tls.h"
+#include "tls.h"
+#include "tls_state.h"
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <uv.h>
 
@@ -142,10 +149,127 @@ static void counted(void)
     CHECK_EQUAL(asyncbox_free(box), 0);
 }
 
+/* ---- a server of TLS 1.3 that has the client renew its keys and tell so,
+ * again and again, and never reads what it is told ---- */
+
+static int listen_at(const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    CHECK(strlen(path) < sizeof at.sun_path);
+    memcpy(at.sun_path, path, strlen(path) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    CHECK(bind(fd, (struct sockaddr *)&at, sizeof at) == 0);
+    CHECK(listen(fd, 1) == 0);
+    return fd;
+}
+
+static ab_tls_context *server_context(ab_limits *limits)
+{
+    static char pem[2][8192];
+    static const char *const names[] = {"cert", "key"};
+    for (int i = 0; i < 2; i++) {
+        char path[300];
+        snprintf(path, sizeof path, "%s/%s", check_tls_folder, names[i]);
+        FILE *file = fopen(path, "rb");
+        if (!CHECK(file) || !CHECK(fread(pem[i], 1, sizeof pem[i] - 1, file)))
+            exit(check_done("tls_box_spec"));
+        fclose(file);
+    }
+    ab_tls_settings settings = {
+        .side = AB_TLS_SERVER, .cert = pem[0], .key = pem[1]};
+    ab_tls_context *context = NULL;
+    char trouble[AB_TLS_TEXT];
+    CHECK_EQUAL(ab_tls_context_new(&settings, limits, &context, trouble), 0);
+    return context;
+}
+
+/* Writes what the engine has, as far as the socket takes it now. */
+static void send_all(ab_tls *tls, int fd)
+{
+    size_t n;
+    const char *data = ab_tls_output(tls, &n);
+    if (!n)
+        return;
+    ssize_t sent = send(fd, data, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent > 0)
+        ab_tls_output_done(tls, (size_t)sent);
+}
+
+static int shake_hands(asyncbox *box, int listener, ab_tls *tls)
+{
+    static char buffer[65536];
+    int fd = -1, done = 0;
+    for (int turn = 0; turn < 20000 && done == 0; turn++) {
+        asyncbox_step(box, 1000000);
+        if (fd < 0)
+            fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        ssize_t n = fd < 0 ? -1 : recv(fd, buffer, sizeof buffer, 0);
+        if (n > 0) {
+            ab_tls_input(tls, buffer, (size_t)n);
+            done = ab_tls_handshake(tls);
+            send_all(tls, fd);
+        } else {
+            pause_us(500);
+        }
+    }
+    CHECK_EQUAL(done, 1);
+    return fd;
+}
+
+static void flooded(void)
+{
+    static const char form[] =
+        "local net = require 'asyncbox.net'\n"
+        "local conn = net.connect{path = '%s/flood', tls = {verify = false}}\n"
+        "local ok, err = pcall(conn.read, conn)\n"
+        "assert(not ok and err.code == 'ENOBUFS', tostring(err))\n"
+        "conn:close()\n";
+    char code[1024], path[300];
+    snprintf(code, sizeof code, form, check_tls_folder);
+    snprintf(path, sizeof path, "%s/flood", check_tls_folder);
+    ab_limits limits;
+    ab_limits_init(&limits, 0, NULL, NULL);
+    ab_tls *tls = NULL;
+    ab_tls_context *context = server_context(&limits);
+    int listener = listen_at(path), running = 1;
+    asyncbox *box = check_box(NULL, code, 0);
+    if (!context || !CHECK(box) ||
+        !CHECK_EQUAL(ab_tls_new(context, NULL, NULL, &tls), 0))
+        return;
+    int fd = shake_hands(box, listener, tls);
+    int (*renew)(SSL *, int) = NULL;
+    void *library = dlopen(ASYNCBOX_OPENSSL_SONAME, RTLD_NOW);
+    *(void **)&renew = dlsym(library, "SSL_key_update");
+    size_t most = 0;
+    for (int turn = 0; turn < 100000 && running > 0; turn++) {
+        size_t unsent;
+        ab_tls_output(tls, &unsent);
+        for (int i = 0; i < 500 && unsent < 10000; i++) {
+            renew(tls->ssl, 1); /* and the other side, too */
+            context->o->SSL_do_handshake(tls->ssl);
+        }
+        send_all(tls, fd);
+        running = asyncbox_step(box, 10000000);
+        asyncbox_stats stats = {.size = sizeof stats};
+        asyncbox_stats_get(box, &stats);
+        most = stats.memory_bytes > most ? stats.memory_bytes : most;
+    }
+    CHECK_EQUAL(running, 0);
+    CHECK(most > ((size_t)1 << 20) && most < ((size_t)8 << 20));
+    CHECK_EQUAL(asyncbox_free(box), 0);
+    ab_tls_free(tls);
+    ab_tls_context_unref(context);
+    ab_limits_deinit(&limits);
+    dlclose(library);
+    close(fd);
+    close(listener);
+}
+
 int main(void)
 {
     if (check_tls_make()) {
         counted();
+        flooded();
         closed_at_every_moment();
         refused_at_every_allocation(7);
     }
