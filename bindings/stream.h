@@ -2,7 +2,8 @@
  * (other bindings make streams through binding.h).
  *
  *   stream.c        their life: made, opened, closed; the class
- *   stream_read.c   the read buffer, and the methods that take from it
+ *   stream_buffer.c where it keeps what has come
+ *   stream_read.c   reading, and the methods that take from the buffer
  *   stream_write.c  write, and what waits until the other side has taken it
  *   stream_socket.c what only sockets have: addresses, options, half a close
  *   stream_tls.c    the filter between the socket and the buffers: TLS
@@ -75,8 +76,16 @@ void ab_stream_stop_reading(ab_stream *s);
 void ab_stream_received(ab_stream *s, size_t n);
 /* Copies and hands to libuv: 0 or a code. */
 int ab_stream_queue(ab_stream *s, const char *data, size_t bytes);
-/* Frees the read buffer. */
+/* Frees the read buffer, whatever is in it. */
 void ab_stream_free_buffer(ab_stream *s);
+/* Lets go of memory that what is unread does not need. */
+void ab_stream_release(ab_stream *s);
+/* The buffer that all streams of the box read into: 1, or 0 for want of
+ * memory. */
+int ab_stream_have_shared(ab_box *box);
+/* Where at least so many bytes may be put, for ab_stream_received; NULL: no
+ * memory. */
+char *ab_stream_place(ab_stream *s, size_t least, size_t *space);
 
 /* The op of everything that waits for room. */
 typedef struct ab_stream_wait {

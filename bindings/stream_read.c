@@ -1,15 +1,9 @@
-/* stream_read.c - the read buffer, and the methods that take from it.
+/* stream_read.c - reading, and the methods that take from the read buffer.
  *
  * Reading starts when a task first waits for bytes and goes on by itself until
  * BUFFER bytes are there that nobody has asked for; so a fast other side costs
  * no more memory than that.  A method that needs more to be satisfied (a long
- * line, read_all) lets the buffer grow as far as its own limit says.
- *
- * A stream that has nothing to read has no buffer.  The box keeps one into
- * which all read: a few bytes are copied from it into a small one of the
- * stream's, so that thousands of streams that wait, or hold half a line, cost
- * little; many bytes stay where they are, and the buffer becomes the stream's
- * until they have been taken. */
+ * line, read_all) lets the buffer grow as far as its own limit says. */
 #include "stream.h"
 #include <errno.h>
 #include <stddef.h>
@@ -20,8 +14,7 @@
 
 #define BUFFER ((size_t)AB_STREAM_BUFFER)
 #define SPACE_MIN ((size_t)4 << 10)
-#define SMALL ((size_t)4 << 10) /* up to so many bytes are copied */
-enum { SMALL_FIRST = 128, SMALL_KEPT = 128, STRAIGHT_MAX = 8 };
+enum { STRAIGHT_MAX = 8 };
 #define LINE_MAX_BYTES ((lua_Integer)1 << 20)
 enum { SEPARATOR_MAX = 64 };
 
@@ -120,139 +113,14 @@ static int scan_run(const ab_stream *s, stream_scan *scan)
     return result;
 }
 
-/* ---- filling the buffer ---- */
-
-static size_t unread_bytes(const ab_stream *s) { return s->in_len - s->in_pos; }
-
-void ab_stream_free_buffer(ab_stream *s)
-{
-    if (s->in_cap == BUFFER && !s->box->stream_buffer)
-        s->box->stream_buffer = s->in;
-    else
-        ab_box_free(s->box, s->in, s->in_cap);
-    s->in = NULL;
-    s->in_cap = s->in_pos = s->in_len = 0;
-}
-
-/* The buffer that all streams of the box read into: 1, or 0 for want of
- * memory. */
-static int have_shared(ab_box *box)
-{
-    if (!box->stream_buffer)
-        box->stream_buffer = ab_box_alloc(box, BUFFER);
-    return box->stream_buffer != NULL;
-}
-
-static void move_to_front(ab_stream *s)
-{
-    size_t unread = unread_bytes(s);
-    if (s->in_pos && unread)
-        memmove(s->in, s->in + s->in_pos, unread);
-    s->in_pos = 0;
-    s->in_len = unread;
-}
-
-/* The small buffer holds what is unread and n bytes more: 1, or 0. */
-static int grow_small(ab_stream *s, size_t n)
-{
-    size_t total = unread_bytes(s) + n, cap = SMALL_FIRST;
-    if (total > SMALL)
-        return 0;
-    move_to_front(s);
-    if (total <= s->in_cap)
-        return 1;
-    while (cap < total)
-        cap *= 2;
-    char *in = ab_box_realloc(s->box, s->in, s->in_cap, cap);
-    if (!in)
-        return 0;
-    s->in = in;
-    s->in_cap = cap;
-    return 1;
-}
-
-/* n bytes lie in the box's buffer, behind room for those that are unread. */
-static void take_shared(ab_stream *s, size_t n)
-{
-    size_t unread = unread_bytes(s);
-    char *shared = s->box->stream_buffer;
-    if (grow_small(s, n)) {
-        memcpy(s->in + s->in_len, shared + unread, n);
-        s->in_len += n;
-        return;
-    }
-    if (unread)
-        memcpy(shared, s->in + s->in_pos, unread);
-    ab_box_free(s->box, s->in, s->in_cap);
-    s->box->stream_buffer = NULL;
-    s->in = shared;
-    s->in_cap = BUFFER;
-    s->in_pos = 0;
-    s->in_len = unread + n;
-}
-
-/* Room for more in a buffer of its own: at the end, by moving what is unread,
- * or by growing. */
-static int make_room(ab_stream *s, size_t bytes)
-{
-    size_t unread = unread_bytes(s);
-    if (!unread)
-        s->in_pos = s->in_len = 0;
-    if (s->in_cap - s->in_len >= bytes)
-        return 1;
-    if (s->in_pos && unread <= s->in_cap / 2 && s->in_cap - unread >= bytes) {
-        move_to_front(s);
-        return 1;
-    }
-    size_t cap = s->in_cap >= BUFFER ? s->in_cap * 2 : BUFFER;
-    while (cap - s->in_len < bytes)
-        cap *= 2;
-    char *in = ab_box_realloc(s->box, s->in, s->in_cap, cap);
-    if (!in)
-        return 0;
-    s->in = in;
-    s->in_cap = cap;
-    return 1;
-}
-
-int ab_stream_feed(ab_stream *s, FILE *from, size_t bytes)
-{
-    while (bytes) {
-        if (!make_room(s, SPACE_MIN))
-            return UV_ENOMEM;
-        size_t space = s->in_cap - s->in_len;
-        size_t n =
-            fread(s->in + s->in_len, 1, bytes < space ? bytes : space, from);
-        if (!n)
-            break;
-        s->in_len += n;
-        bytes -= n;
-    }
-    return 0;
-}
-
-/* Where at least so many bytes may be put, for ab_stream_received; NULL: no
- * memory. */
-static char *place(ab_stream *s, size_t least, size_t *space)
-{
-    if (s->in_cap >= BUFFER) {
-        if (!make_room(s, least))
-            return NULL;
-        *space = s->in_cap - s->in_len;
-        return s->in + s->in_len;
-    }
-    if (!have_shared(s->box))
-        return NULL;
-    *space = BUFFER - unread_bytes(s);
-    return (char *)s->box->stream_buffer + unread_bytes(s);
-}
+/* ---- reading ---- */
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
     ab_stream *s = handle->data;
     size_t gap = s->tls ? AB_STREAM_TLS_GAP : 0, space = 0;
-    char *room = place(s, gap + SPACE_MIN, &space);
+    char *room = ab_stream_place(s, gap + SPACE_MIN, &space);
     if (room) {
         room += gap;
         space -= gap;
@@ -260,14 +128,6 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
     if (space > INT32_MAX)
         space = INT32_MAX;
     *buf = uv_buf_init(room, (unsigned)space);
-}
-
-void ab_stream_received(ab_stream *s, size_t n)
-{
-    if (s->in_cap >= BUFFER)
-        s->in_len += n;
-    else
-        take_shared(s, n);
 }
 
 void ab_stream_stop_reading(ab_stream *s)
@@ -380,8 +240,7 @@ static int give(lua_State *L, ab_stream *s, const stream_scan *scan)
     s->in_pos += scan->take + scan->cut;
     if (s->in_pos == s->in_len) {
         s->in_pos = s->in_len = 0;
-        if (s->ended || s->in_cap > SMALL_KEPT)
-            ab_stream_free_buffer(s);
+        ab_stream_release(s);
     }
     if (scan->want != WANT_UNTIL || scan->line)
         return 1;
@@ -461,10 +320,10 @@ READ_TYPE(lines_type, "stream:lines");
  * that runs meanwhile may close the stream. */
 static void make_first_room(lua_State *L, ab_stream *s)
 {
-    if (s->in_cap >= BUFFER || have_shared(s->box))
+    if (s->in_cap >= BUFFER || ab_stream_have_shared(s->box))
         return;
     lua_gc(L, LUA_GCCOLLECT);
-    have_shared(s->box); /* or on_alloc tells of it */
+    ab_stream_have_shared(s->box); /* or on_alloc tells of it */
 }
 
 /* The last read has filled its room, so there is likely more: asking costs less
@@ -478,7 +337,7 @@ static int read_straight(ab_stream *s)
     if (!s->more || s->straight == STRAIGHT_MAX || s->tls || s->source ||
         s->idling || uv_fileno(&s->uv.handle, &fd))
         return 0;
-    char *room = place(s, SPACE_MIN, &space);
+    char *room = ab_stream_place(s, SPACE_MIN, &space);
     if (!room)
         return 0;
     ssize_t n = read(fd, room, space);
@@ -505,6 +364,7 @@ static int take(lua_State *L, ab_stream *s, const ab_op_type *type,
         return fail(L, s, &now, result, type->name);
     if (result)
         return give(L, s, &now);
+    ab_stream_release(s);
     make_first_room(L, s);
     if (s->closed)
         return fail(L, s, &now, ASYNCBOX_ECLOSED, type->name);
