@@ -251,7 +251,24 @@ static int set_proxy(ab_transfer *t, const char *proxy)
     curl->easy_setopt(easy->curl, CURLOPT_NOPROXY, "");
     /* Its answer to CONNECT is no response of the server's. */
     curl->easy_setopt(easy->curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    /* A proxy looks names up itself; told another address to connect, it would
+     * reach for a sandbox what nobody has granted. */
+    curl->easy_setopt(easy->curl, CURLOPT_CONNECT_TO, NULL);
     return curl->easy_setopt(easy->curl, CURLOPT_PROXY, proxy) ? UV_ENOMEM : 0;
+}
+
+/* The redirect before this one had a proxy, this one has not. */
+static void unset_proxy(ab_transfer *t)
+{
+    ab_easy *easy = t->easy;
+    const ab_curl *curl = t->client->curl;
+    const ab_settings *own = t->settings, *shared = t->client->settings;
+    struct curl_slist *to = own && own->connect_to ? own->connect_to
+                            : shared               ? shared->connect_to
+                                                   : NULL;
+    curl->easy_setopt(easy->curl, CURLOPT_PROXY, "");
+    curl->easy_setopt(easy->curl, CURLOPT_CONNECT_TO, to);
+    *easy->proxy = '\0';
 }
 
 int ab_settings_route(ab_transfer *t, const char *url)
@@ -262,7 +279,7 @@ int ab_settings_route(ab_transfer *t, const char *url)
     int port, is_tls;
     const char *plain = text_of(t, AB_SET_PROXY);
     const char *secure = text_of(t, AB_SET_PROXY_TLS);
-    if (!plain && !secure)
+    if ((!plain && !secure) || ab_settings_unix(t))
         return 0;
     int err = ab_transfer_parse(url, host, &port, &is_tls);
     if (err)
@@ -271,9 +288,8 @@ int ab_settings_route(ab_transfer *t, const char *url)
     const char *except = text_of(t, AB_SET_NO_PROXY);
     if (proxy && !(except && is_excepted(except, host)))
         return set_proxy(t, proxy);
-    if (*t->easy->proxy) /* the redirect before this one had one */
-        t->client->curl->easy_setopt(t->easy->curl, CURLOPT_PROXY, "");
-    *t->easy->proxy = '\0';
+    if (*t->easy->proxy)
+        unset_proxy(t);
     return 0;
 }
 

@@ -242,6 +242,14 @@ describe("cookies", function()
       assert_says("option 'cookies' must be", http.get, url, { cookies = "a=b" })
     end)
 
+    it("keep it from being collected no longer than it is held", function()
+      for _ = 1, 5 do
+        local forgotten = http.session { base_url = url }
+        forgotten:get("/"):read()
+        assert.same({}, forgotten.cookies:list())
+      end -- clean.check looks for what is left
+    end)
+
     it("cannot be reached when it is closed", function()
       local jar = session.cookies
       session:close()

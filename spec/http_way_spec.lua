@@ -165,6 +165,25 @@ describe("http", function()
       eventually("the proxy has let go", function() return #async.all_tasks() <= 2 end)
     end)
 
+    it("has its own idea of addresses", function()
+      local seen = {}
+      local socks <close> = serve_socks(seen)
+      local options = {
+        proxy = "socks5://127.0.0.1:" .. socks:address().port,
+        resolve = { ["some.name.test"] = "192.0.2.1" },
+      }
+      local named = "http://some.name.test:" .. server.port .. "/"
+      assert.equal("direct some.name.test", http.get(named, options):text())
+      assert.equal("some.name.test", seen.host)
+      http.close()
+      eventually("the proxy has let go", function() return #async.all_tasks() <= 2 end)
+    end)
+
+    it("is not gone through to a Unix socket", function()
+      local options = { proxy = "http://127.0.0.1:1", unix_socket = dir.path .. "/sock" }
+      assert.equal("unix x", http.get("http://x/", options):text())
+    end)
+
     it("fails when nobody is there", function()
       local options = { proxy = "http://user:secret@127.0.0.1:1" }
       local err = assert_code("ECONNREFUSED", http.get, url, options)
