@@ -34,6 +34,7 @@ enum {
     AB_TRANSFER_HEADER_COUNT = 1000,    /* and how many */
     AB_TRANSFER_BUFFER = 256 * 1024,    /* unread bytes of a body: curl is
                                            paused when there are more */
+    AB_TRANSFER_AHEAD = 1024 * 1024,    /* the same while a task reads it */
     AB_TRANSFER_SKIP = 1024 * 1024,     /* bytes of a redirect's body */
     AB_TRANSFER_HOST_MAX = 256          /* with the final NUL */
 };

@@ -2,10 +2,11 @@
  *
  * What curl gives is kept until somebody takes it.  When AB_TRANSFER_BUFFER
  * bytes are there that nobody waits for, curl is paused, and goes on when a
- * task wants more than there is.  Curl keeps what the piece that it has read
- * last (16 KiB) still comes to, compressed perhaps very much, up to 64 MiB, and
- * gives it when it goes on: then all of it is taken, up to max_whole, as curl
- * would copy what is left at each further pause. */
+ * task wants more than there is.  While a task reads, the bound is higher: to
+ * pause and go on costs calls into the kernel.  Curl keeps what the piece that
+ * it has read last (64 KiB) still comes to, compressed perhaps very much, up to
+ * 64 MiB, and gives it when it goes on: then all of it is taken, up to
+ * max_whole, as curl would copy what is left at each further pause. */
 #include "transfer_client.h"
 #include <string.h>
 
@@ -90,7 +91,9 @@ void ab_transfer_tell(ab_transfer *t)
 static int is_full(const ab_transfer *t)
 {
     size_t unread = ab_transfer_unread(t);
-    return unread + CURL_MAX_WRITE_SIZE > AB_TRANSFER_BUFFER &&
+    int is_read = t->waiter && t->want > 0; /* not the wait for the head */
+    size_t bound = is_read ? AB_TRANSFER_AHEAD : AB_TRANSFER_BUFFER;
+    return unread + CURL_MAX_WRITE_SIZE > bound &&
            !(is_waiting(t) && t->want > unread);
 }
 
@@ -154,7 +157,7 @@ void ab_transfer_take(ab_transfer *t, size_t n)
     if (t->body_at < t->body.length)
         return;
     t->body_at = t->body.length = 0;
-    if (t->done || t->body.capacity > 2 * AB_TRANSFER_BUFFER)
+    if (t->done || t->body.capacity > 2 * AB_TRANSFER_AHEAD)
         ab_bytes_free(t->box, &t->body);
 }
 

@@ -84,6 +84,40 @@ static int same_length(ab_transfer *t, const char *text, size_t n)
     return before < 0 || before == length;
 }
 
+static int is_named(const char *line, size_t n, const char *name, size_t bytes)
+{
+    return n > bytes && strncasecmp(line, name, bytes) == 0;
+}
+#define IS_NAMED(line, n, name) is_named(line, n, name, sizeof(name) - 1)
+
+/* What a line means.  0: it is an attack. */
+static int look_at(ab_transfer *t, const char *line, size_t n)
+{
+    switch (*line | 32) { /* most lines mean nothing: this is asked of each */
+    case 'h':
+        if (n > 5 && memcmp(line, "HTTP/", 5) == 0) {
+            t->headers.length = 0; /* before it: 100 Continue and the like */
+            t->status = parse_status(line, n);
+            t->redirect = t->head_whole = 0;
+            t->length = -1;
+        }
+        return 1;
+    case 'l':
+        if (t->bounds.redirects >= 0 && is_redirect(t->status) &&
+            IS_NAMED(line, n, "location:"))
+            t->redirect = 1;
+        return 1;
+    case 's':
+        if (t->client->share && IS_NAMED(line, n, "set-cookie:"))
+            t->client->cookies_seen++;
+        return 1;
+    case 'c':
+        return !IS_NAMED(line, n, "content-length:") ||
+               same_length(t, line + 15, n - 15);
+    }
+    return 1;
+}
+
 size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg)
 {
     (void)one;
@@ -95,20 +129,8 @@ size_t ab_transfer_on_header(char *data, size_t one, size_t n, void *arg)
     t->active_ms = uv_now(&t->box->loop.uv);
     if (t->in_body || t->headed)
         return n; /* trailers */
-    if (n > 5 && memcmp(data, "HTTP/", 5) == 0) {
-        t->headers.length = 0; /* before it: 100 Continue and the like */
-        t->status = parse_status(data, n);
-        t->redirect = t->head_whole = 0;
-        t->length = -1;
-    } else if (t->bounds.redirects >= 0 && is_redirect(t->status) && n > 9 &&
-               strncasecmp(data, "location:", 9) == 0) {
-        t->redirect = 1;
-    } else if (n > 15 && strncasecmp(data, "content-length:", 15) == 0 &&
-               !same_length(t, data + 15, n - 15)) {
+    if (!look_at(t, data, n))
         return ab_transfer_refuse(t, ASYNCBOX_EHTTP, "lengths");
-    }
-    if (t->client->share && n > 11 && strncasecmp(data, "set-cookie:", 11) == 0)
-        t->client->cookies_seen++;
     int err = keep_line(t, data, n);
     if (!err && (*data == '\r' || *data == '\n'))
         err = end_of_lines(t);
