@@ -1,5 +1,6 @@
 /* race_spec.c - boxes on several threads at once that share libuv's thread
- * pool, its signal pipe and the process's descriptors.  Means most under TSan
+ * pool, its signal pipe, libcares and the process's descriptors.  Means most
+ * under TSan
  * (./dev race); elsewhere it shows crashes and leaks.
  *
  * Each thread makes its own boxes: some run to their end, some are closed while
@@ -120,6 +121,31 @@ static const char busy[] =
     "spawn(async.process.run, 'sleep', '100')\n"
     "async.sleep(1000)\n";
 
+/* The name server is a socket that answers nothing, then there is none. */
+static const char packets[] =
+    "local async = require 'asyncbox'\n"
+    "local net, dns = async.net, async.dns\n"
+    "local a <close> = net.udp{host = '127.0.0.1', port = 0}\n"
+    "local b <close> = net.udp()\n"
+    "for i = 1, 100 do\n"
+    "  b:send('x', a:address())\n"
+    "  assert(a:recv() == 'x')\n"
+    "end\n"
+    "local at = {tostring(a:address())}\n"
+    "dns.servers(at, {timeout = 0.01, tries = 1})\n"
+    "local gone = async.spawn(dns.resolve, 'a.test.')\n"
+    "local function fails(code)\n"
+    "  local ok, err = pcall(dns.resolve, 'a.test.')\n"
+    "  assert(not ok and err.code == code, tostring(err))\n"
+    "end\n"
+    "async.gather(async.spawn(fails, 'EAI_AGAIN'),\n"
+    "             async.spawn(fails, 'EAI_AGAIN'))\n"
+    "gone:cancel()\n"
+    "pcall(gone.await, gone)\n"
+    "dns.servers {'127.0.0.1:1'}\n"
+    "fails 'ECONNREFUSED'\n"
+    "assert(dns.reverse('127.0.0.1')[1])\n";
+
 static asyncbox *make_box(const char *code, int number)
 {
     asyncbox *box = NULL;
@@ -184,6 +210,7 @@ static void *life(void *arg)
         run_whole(files, number);
         run_whole(programs, number);
         run_whole(pages, number);
+        run_whole(packets, number);
         close_early(number);
         run_interrupted(number);
     }
