@@ -70,8 +70,11 @@ static CURLcode set_http2(const ab_curl *curl, CURL *c, long how)
     long version = how == AB_HTTP2_NEVER   ? CURL_HTTP_VERSION_1_1
                    : how == AB_HTTP2_PRIOR ? CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
                                            : CURL_HTTP_VERSION_2TLS;
-    long wait = how == AB_HTTP2_SHARE || how == AB_HTTP2_PRIOR;
-    curl->easy_setopt(c, CURLOPT_PIPEWAIT, wait);
+    curl->easy_setopt(c, CURLOPT_PIPEWAIT, (long)(how == AB_HTTP2_SHARE));
+    /* curl 7.88 fails ("Error in the HTTP2 framing layer") with the second
+     * request on a connection that it began without asking. */
+    curl->easy_setopt(c, CURLOPT_FRESH_CONNECT, (long)(how == AB_HTTP2_PRIOR));
+    curl->easy_setopt(c, CURLOPT_FORBID_REUSE, (long)(how == AB_HTTP2_PRIOR));
     return curl->easy_setopt(c, CURLOPT_HTTP_VERSION, version);
 }
 

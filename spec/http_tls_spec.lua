@@ -170,6 +170,11 @@ describe("http over TLS", function()
   it("speaks HTTP/2 without TLS to who is known to understand it", function()
     local plain = "http://127.0.0.1:" .. server.port + 2 .. "/"
     assert.equal("HTTP/2.0", http.get(plain, { http2 = "prior_knowledge" }):text())
+    local session <close> = http.session { http2 = "prior_knowledge" }
+    for _ = 1, 3 do assert.equal("HTTP/2.0", session:get(plain):text()) end
+    local unread <close> = session:get(plain)
+    assert.equal("HTTP/2.0", session:get(plain):text())
+    assert.equal("HTTP/2.0", unread:text())
   end)
 
   it("sends bodies over HTTP/2 as they are made", function()
