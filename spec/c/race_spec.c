@@ -70,6 +70,15 @@ static const char files[] =
     "  pcall(gone.await, gone)\n"
     "end\n"
     "async.gather(tasks)\n"
+    "local many = {}\n" /* more than have their turn: buffers go round */
+    "fs.write(path, ('y'):rep(70000))\n"
+    "for i = 1, 60 do many[i] = spawn(fs.read, path) end\n"
+    "async.sleep(0)\n"
+    "for i = 1, 60, 4 do many[i]:cancel() end\n"
+    "for i, task in ipairs(many) do\n"
+    "  local ok, text = pcall(task.await, task)\n"
+    "  assert(ok and #text == 70000 or i % 4 == 1)\n"
+    "end\n"
     "assert(fs.write(dir .. '/shared', 'text', {atomic = true}))\n"
     "assert(fs.read(dir .. '/shared') == 'text')\n";
 
