@@ -193,6 +193,42 @@ static void caps(void)
     ab_pool_deinit(&pool);
 }
 
+/* Blocks of the size of a stream's reads are used again, so many at most. */
+static void kept(void)
+{
+    enum { N = 100, BYTES = 65561 };
+    static void *blocks[N];
+    ab_pool pool;
+    ab_pool_init(&pool, SIZE_MAX);
+    void *block = ab_pool_alloc(&pool, NULL, 0, BYTES);
+    ab_pool_alloc(&pool, block, BYTES, 0);
+    CHECK(pool.kept_bytes >= BYTES);
+    CHECK(ab_pool_alloc(&pool, NULL, 0, BYTES + 100) == block);
+    CHECK_EQUAL(pool.kept_bytes, 0);
+    /* In its class a block stays where it is, and is freed as what it was. */
+    CHECK(ab_pool_alloc(&pool, block, BYTES + 100, BYTES) == block);
+    ab_pool_alloc(&pool, block, BYTES, 0);
+    for (int i = 0; i < N; i++)
+        blocks[i] = ab_pool_alloc(&pool, NULL, 0, BYTES);
+    for (int i = 0; i < N; i++)
+        ab_pool_alloc(&pool, blocks[i], BYTES, 0);
+    CHECK(pool.kept_bytes <= AB_KEPT_BYTES);
+    CHECK(pool.kept_bytes > AB_KEPT_BYTES / 2);
+    CHECK_EQUAL(pool.reserved_bytes, pool.kept_bytes);
+    ab_pool_deinit(&pool);
+    /* Where there is little, they make room for others. */
+    ab_pool_init(&pool, (size_t)1 << 20);
+    block = ab_pool_alloc(&pool, NULL, 0, BYTES);
+    ab_pool_alloc(&pool, block, BYTES, 0);
+    CHECK(pool.kept_bytes > 0);
+    block = ab_pool_alloc(&pool, NULL, 0, (size_t)1 << 20);
+    CHECK(block != NULL);
+    CHECK_EQUAL(pool.kept_bytes, 0);
+    ab_pool_alloc(&pool, block, (size_t)1 << 20, 0);
+    CHECK_EQUAL(pool.reserved_bytes, 0);
+    ab_pool_deinit(&pool);
+}
+
 static void nothing(void)
 {
     ab_pool pool;
@@ -210,6 +246,7 @@ int main(void)
 {
     nothing();
     caps();
+    kept();
     random_moves(SIZE_MAX);
     random_moves((size_t)3 << 20);
     returned();
