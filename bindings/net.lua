@@ -3,7 +3,7 @@
 local net, core, async = ...
 local misuse, options_check, seconds_of = core.misuse, core.options, core.seconds
 local await, sleep, spawn, wait = async.await, async.sleep, async.spawn, async.wait
-local timeout, group, shield = async.timeout, async.group, async.shield
+local timeout, run, shield = async.timeout, async.run, async.shield
 local current_task, now, trace = async.current_task, async.now, core.trace
 local pcall, xpcall, error, type, next = pcall, xpcall, error, type, next
 local setmetatable, tostring, rawget, unpack = setmetatable, tostring, rawget, table.unpack
@@ -273,10 +273,10 @@ local function handle(self, conn)
 end
 
 -- Accepts a connection and starts its handler: false when the server is closed.
-local function accept_one(self, g)
+local function accept_one(self)
   local conn = accept(self)
   if not conn then return false end
-  local ok, task = pcall(g.spawn, g, handle, self, conn)
+  local ok, task = pcall(spawn, handle, self, conn)
   if not ok then
     conn:reset()
     error(task, 0)
@@ -287,11 +287,11 @@ local function accept_one(self, g)
 end
 
 -- The same when there is room for one more; the handler gives the room back.
-local function accept_in_turn(self, g)
+local function accept_in_turn(self)
   local room = self._room
-  if not room then return accept_one(self, g) end
+  if not room then return accept_one(self) end
   room:acquire()
-  local ok, more = xpcall(accept_one, trace, self, g)
+  local ok, more = xpcall(accept_one, trace, self)
   if not (ok and more) then room:release() end
   if not ok then core.rethrow(more) end
   return more
@@ -302,20 +302,32 @@ end
 local function ended(self)
   self._listener:close()
   for _, conn in next, self._tasks do conn:reset() end
-  self._tasks = {}
+  self._tasks, self._count = {}, 0
 end
 
-local function serve(self)
-  local _ <close> = setmetatable({}, { __close = function() ended(self) end })
-  local g <close> = group()
+local function accept_all(self)
   while true do
-    local ok, more = xpcall(accept_in_turn, trace, self, g)
-    if ok and not more then return end
+    local ok, more = xpcall(accept_in_turn, trace, self)
+    if ok and not more then break end
     if not ok then
       if more ~= "not enough memory" then core.rethrow(more) end
       pcall(run_short, self, "ENOMEM")
     end
   end
+  repeat
+    local list = {}
+    for task in next, self._tasks do
+      if not task:done() then list[#list + 1] = task end
+    end
+    wait(list)
+  until #list == 0
+end
+
+-- What handlers spawn belongs to the server: an error there is a lost error and
+-- no more, and what is left at the end is cancelled.
+local function serve(self)
+  local _ <close> = setmetatable({}, { __close = function() ended(self) end })
+  run(accept_all, self)
 end
 
 -- ---- closing ----

@@ -209,6 +209,28 @@ describe("a handler", function()
     assert.are.equal(0, r.status)
   end)
 
+  it("may spawn tasks, which end with the server, or alone with their errors", function()
+    local r = run_script [[
+      local server = net.listen("127.0.0.1", 0, function(conn)
+        async.spawn(function() while true do async.sleep(1000) end end)
+        async.spawn(function() error "of a task of the handler" end)
+        async.sleep(0)
+        conn:write(conn:read_line() .. "!\n")
+      end)
+      for i = 1, 3 do
+        local conn <close> = net.connect("127.0.0.1", server:address().port)
+        conn:write { i, "\n" }
+        print(conn:read_line())
+      end
+      server:close { grace = 10 }
+      print(#async.all_tasks())
+    ]]
+    assert.are.equal("1!\n2!\n3!\n1\n", r.stdout)
+    local _, told = r.stderr:gsub("asyncbox: [^\n]*of a task of the handler", "")
+    assert.are.equal(3, told)
+    assert.are.equal(1, r.status)
+  end)
+
   it("whose client has gone is not reported", function()
     local r = run_script [[
       local server = net.listen("127.0.0.1", 0, function(conn)
