@@ -7,9 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How the value that is written now is reached from the one around it. */
+typedef struct step {
+    const struct step *outer;
+    const char *key; /* NULL: index */
+    lua_Integer index;
+} step;
+
 typedef struct writer {
     lua_State *L;
-    char *text; /* counted against the box; released by its guard */
+    const step *at; /* on the C stack; NULL: the value itself */
+    char *text;     /* counted against the box; released by its guard */
     size_t length, capacity;
     int depth;
 } writer;
@@ -25,6 +33,34 @@ static int writer_gc(lua_State *L)
 
 static const luaL_Reg writer_metas[] = {{"__gc", writer_gc}, {NULL, NULL}};
 static const ab_class writer_class = {"json.writer", NULL, writer_metas};
+
+enum { PLACE_BYTES = 120, PART_BYTES = 48 };
+
+/* Raises EINVAL and says where: "a function is not JSON, at users[2].name".  Of
+ * a long way the end is told. */
+static int refuse(writer *w, const char *what)
+{
+    char place[PLACE_BYTES], part[PART_BYTES];
+    char *from = place + sizeof place - 1;
+    *from = '\0';
+    for (const step *s = w->at; s; s = s->outer) {
+        int n = s->key ? snprintf(part, sizeof part, ".%.40s", s->key)
+                       : snprintf(part, sizeof part, "[" LUA_INTEGER_FMT "]",
+                                  s->index);
+        if (from - place < n + 3) {
+            from -= 3;
+            memcpy(from, "...", 3);
+            break;
+        }
+        from -= n;
+        memcpy(from, part, (size_t)n);
+    }
+    if (w->at)
+        what =
+            lua_pushfstring(w->L, "%s, at %s", what,
+                            *from == '.' && from[1] != '.' ? from + 1 : from);
+    return ab_json_fail(w->L, "json.encode", what);
+}
 
 static char *room(writer *w, size_t more)
 {
@@ -83,7 +119,7 @@ static void put_number(writer *w)
     } else {
         lua_Number number = lua_tonumber(w->L, -1);
         if (isnan(number) || isinf(number))
-            ab_json_fail(w->L, "json.encode", "NaN and infinity are not JSON");
+            refuse(w, "NaN and infinity are not JSON");
         int digits = DBL_DIG;
         do
             n = snprintf(text, sizeof text, "%.*g", digits, number);
@@ -98,8 +134,9 @@ static void put_number(writer *w)
 static void put_value(writer *w);
 
 /* 1: the table on top is a list of n elements. */
-static int is_list(lua_State *L, lua_Integer *n)
+static int is_list(writer *w, lua_Integer *n)
 {
+    lua_State *L = w->L;
     lua_Integer count = 0, most = 0;
     *n = 0;
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
@@ -120,15 +157,17 @@ static int is_list(lua_State *L, lua_Integer *n)
         return marked;
     }
     if (most > 2 * count + 8)
-        ab_json_fail(L, "json.encode", "a list with large gaps");
+        refuse(w, "a list with large gaps");
     *n = most;
     return 1;
 }
 
 static void put_list(writer *w, lua_Integer n)
 {
+    step here = {w->at, NULL, 1};
+    w->at = &here;
     put(w, "[", 1);
-    for (lua_Integer i = 1; i <= n; i++) {
+    for (lua_Integer i = 1; i <= n; here.index = ++i) {
         if (i > 1)
             put(w, ",", 1);
         if (lua_rawgeti(w->L, -1, i) == LUA_TNIL)
@@ -138,6 +177,7 @@ static void put_list(writer *w, lua_Integer n)
         lua_pop(w->L, 1);
     }
     put(w, "]", 1);
+    w->at = here.outer;
 }
 
 static void put_key(writer *w)
@@ -145,32 +185,42 @@ static void put_key(writer *w)
     size_t bytes;
     int type = lua_type(w->L, -2);
     if (type != LUA_TSTRING && type != LUA_TNUMBER)
-        ab_json_fail(w->L, "json.encode", "a key that is no string or number");
+        refuse(w, "a key that is no string or number");
     lua_pushvalue(w->L, -2); /* lua_next must see the key as it is */
     const char *key = lua_tolstring(w->L, -1, &bytes);
     put_string(w, key, bytes);
     lua_pop(w->L, 1);
 }
 
+static void put_object(writer *w)
+{
+    const char *before = "{";
+    step here = {w->at, NULL, 0};
+    for (lua_pushnil(w->L); lua_next(w->L, -2); lua_pop(w->L, 1)) {
+        put(w, before, 1);
+        before = ",";
+        put_key(w);
+        put(w, ":", 1);
+        int named = lua_type(w->L, -2) == LUA_TSTRING;
+        here.key = named ? lua_tostring(w->L, -2) : NULL;
+        here.index = named ? 0 : lua_tointeger(w->L, -2);
+        w->at = &here;
+        put_value(w);
+        w->at = here.outer;
+    }
+    put(w, *before == '{' ? "{}" : "}", *before == '{' ? 2 : 1);
+}
+
 static void put_table(writer *w)
 {
     lua_Integer n;
     if (++w->depth > AB_JSON_DEPTH_MAX)
-        ab_json_fail(w->L, "json.encode", "nested too deep, or in itself");
+        refuse(w, "nested too deep, or in itself");
     luaL_checkstack(w->L, 8, "JSON nested too deep");
-    if (is_list(w->L, &n)) {
+    if (is_list(w, &n))
         put_list(w, n);
-    } else {
-        const char *before = "{";
-        for (lua_pushnil(w->L); lua_next(w->L, -2); lua_pop(w->L, 1)) {
-            put(w, before, 1);
-            before = ",";
-            put_key(w);
-            put(w, ":", 1);
-            put_value(w);
-        }
-        put(w, *before == '{' ? "{}" : "}", *before == '{' ? 2 : 1);
-    }
+    else
+        put_object(w);
     w->depth--;
 }
 
@@ -200,7 +250,7 @@ static void put_value(writer *w)
         } /* fall through */
     default:
         lua_pushfstring(w->L, "a %s is not JSON", luaL_typename(w->L, -1));
-        ab_json_fail(w->L, "json.encode", lua_tostring(w->L, -1));
+        refuse(w, lua_tostring(w->L, -1));
     }
 }
 

@@ -208,6 +208,29 @@ describe("json.encode", function()
     assert.is_false(pcall(json.encode))
   end)
 
+  it("says where it is", function()
+    local function says(message, value)
+      local _, err = pcall(json.encode, value)
+      assert.equal("json.encode: " .. message .. " (EINVAL)", tostring(err))
+    end
+    says("a function is not JSON", print)
+    says("a function is not JSON, at [2]", { 1, print })
+    says("a function is not JSON, at name", { name = print })
+    says("a userdata is not JSON, at users[2].file",
+      { users = { { id = 1 }, { file = io.stdout } } })
+    says("NaN and infinity are not JSON, at [1][3]", { { 1, 2, 0 / 0 } })
+    says("NaN and infinity are not JSON, at [-1]", { [-1] = HUGE })
+    says("a list with large gaps, at a", { a = { [100] = 1 } })
+    says("a key that is no string or number, at a[1]", { a = { { [true] = 1 } } })
+    says("a function is not JSON, at " .. ("x"):rep(40), { [("x"):rep(90)] = print })
+    says("a function is not JSON, at ..." .. ("[1]"):rep(38), (function()
+      local deep = print
+      for _ = 1, 50 do deep = { deep } end
+      return deep
+    end)())
+    assert.equal('[{"a":[1]},{"b":2}]', json.encode { { a = { 1 } }, { b = 2 } })
+  end)
+
   it("refuses what lies in itself, or nests more than a thousand deep", function()
     local own, deep = {}, {}
     own.own = own
