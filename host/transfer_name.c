@@ -55,7 +55,8 @@ static int may_be_name(const char *url)
     if (!host)
         return 0;
     host += 3;
-    return *host != '[' && (*host < '0' || *host > '9' || strchr(host, '@'));
+    host += strspn(host, "0123456789.");
+    return *host && !strchr("[:/?#", *host);
 }
 
 /* ---- the look-up ---- */

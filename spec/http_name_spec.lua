@@ -83,6 +83,17 @@ describe("asyncbox.http", function()
     assert_code("EAI_NONAME", http.get, url("a.test", "to/none.test:" .. port))
   end)
 
+  it("asks them for names that begin with a digit, too", function()
+    local server <close> = dns_server.start {
+      ["1a.test"] = { A = "127.0.0.1" },
+      ["2.test"] = { A = "127.0.0.1" },
+    }
+    dns.servers { server.address }
+    assert.equal("1a.test:" .. port, http.get(url "1a.test"):text())
+    assert.equal("2.test:" .. port, http.get(url "2.test"):text())
+    assert.equal("127.1:" .. port, http.get(url "127.1"):text():gsub("^127%.0%.0%.1", "127.1"))
+  end)
+
   it("tries all addresses of a name", function()
     local server <close> = dns_server.start {
       ["two.test"] = { A = { "127.0.0.77", "127.0.0.1" }, AAAA = "::1" },
