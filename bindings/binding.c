@@ -116,7 +116,8 @@ int ab_is_cancelled(lua_State *L)
 
 /* ---- bytes ---- */
 
-static void concat(lua_State *L, int arg)
+/* The list at `arg` becomes one string. */
+static void join(lua_State *L, int arg)
 {
     luaL_Buffer b;
     lua_Integer n = luaL_len(L, arg);
@@ -136,9 +137,13 @@ static void concat(lua_State *L, int arg)
 
 void ab_check_bytes(lua_State *L, int arg)
 {
-    if (lua_istable(L, arg))
-        concat(L, arg);
-    luaL_checkstring(L, arg);
+    int i = arg, last = lua_gettop(L);
+    do {
+        if (lua_istable(L, i))
+            join(L, i);
+        luaL_checkstring(L, i);
+    } while (++i <= last);
+    lua_concat(L, last - arg + 1);
 }
 
 /* ---- durations ---- */

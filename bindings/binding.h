@@ -54,8 +54,10 @@ void ab_class_push(lua_State *L, const ab_class *cls);
  * Raises at the caller's line, naming the argument. */
 int64_t ab_check_seconds(lua_State *L, int arg, const char *name);
 
-/* What is to be written: a string, a number or a list of these, of which it
- * makes one string in its place.  Calls __len and __index of a table. */
+/* What is to be written, all arguments from `arg` on: strings, numbers and
+ * lists of these, of which it makes one string, the last value on the stack.
+ * Calls
+ * __len and __index of tables. */
 void ab_check_bytes(lua_State *L, int arg);
 
 /* The same check for Lua parts, raised at the line of the script. */

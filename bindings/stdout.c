@@ -137,7 +137,6 @@ static int l_write(lua_State *L)
 {
     stream *s = self(L);
     ab_task_check(L, s->kind->write.name);
-    lua_settop(L, 2);
     ab_check_bytes(L, 2);
     if (s->output)
         return write_on(L, LUA_YIELD, 0);

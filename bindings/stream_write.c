@@ -181,7 +181,6 @@ static int write_rest(lua_State *L, int status, lua_KContext ctx)
 int ab_stream_l_write(lua_State *L)
 {
     ab_stream *s = ab_stream_enter(L, write_type.name, AB_STREAM_WRITE);
-    lua_settop(L, 2);
     ab_check_bytes(L, 2);
     if (s->shut)
         return ab_stream_fail(L, s, UV_EPIPE, write_type.name,
