@@ -38,11 +38,7 @@ local function stuck_and_good()
     local port, all = stuck:address().port, { stuck }
     local ok, good = pcall(net.listen, "127.0.0.3", port, sockets.echo)
     if ok then
-      for _ = 1, 8 do
-        local filled, conn = pcall(net.connect, "127.0.0.2", port, { timeout = 0.3 })
-        if not filled then break end
-        all[#all + 1] = conn
-      end
+      sockets.fill("127.0.0.2", port, all)
       all[#all + 1] = good
       return port, setmetatable(all, {
         __close = function()

@@ -58,12 +58,18 @@ end
 function sockets.stuck()
   local server = net.listen("127.0.0.1", 0, { backlog = 1 })
   local port, all = server:address().port, { server }
-  for _ = 1, 8 do
-    local ok, conn = pcall(net.connect, "127.0.0.1", port, { timeout = 0.3 })
-    if not ok then break end
-    all[#all + 1] = conn
-  end
+  sockets.fill("127.0.0.1", port, all)
   return port, guard(all)
+end
+
+-- Fills the queue of a server with backlog 1; what does it is put into the list.
+-- Linux takes two, and those at once; others perhaps more.
+function sockets.fill(host, port, list)
+  for i = 1, 8 do
+    local ok, conn = pcall(net.connect, host, port, { timeout = i <= 2 and 30 or 0.3 })
+    if not ok then break end
+    list[#list + 1] = conn
+  end
 end
 
 return sockets
