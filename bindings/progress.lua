@@ -159,8 +159,12 @@ function bar_meta.__call(self, state, control)
   local next_of = self._next
   if not next_of then misuse("a bar without a list or iterator cannot be called") end
   if self._ended then return nil end
-  if self._begun then self:update(1) end
-  self._begun = true
+  if self._begun then
+    self.count = self.count + 1
+    if self._file then refresh(self) end
+  else
+    self._begun = true
+  end
   return step(self, next_of(state, control))
 end
 
