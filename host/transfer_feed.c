@@ -161,6 +161,10 @@ static size_t on_read(char *out, size_t one, size_t n, void *arg)
      * with "Connection: close".  And who has answered may go. */
     int refused = (!f->held && t->status >= 300) || (f->lost && t->status);
     if (bytes == 0 && (f->whole || refused)) {
+        /* What was promised is not sent: nothing else may follow it. */
+        if (!f->whole)
+            t->client->curl->easy_setopt(t->easy->curl, CURLOPT_FORBID_REUSE,
+                                         1L);
         f->sent = 1;
         wake(f, &f->end_waiter);
         return 0;
