@@ -142,6 +142,7 @@ typedef struct ab_response {
     int whole;             /* read, text or json gave all of it */
     int taken;             /* else chunks, lines or save took some */
     int closed;
+    int tells; /* there is an on_progress */
     size_t head_bytes;
     char head[]; /* raw, from the status line on */
 } ab_response;

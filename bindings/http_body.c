@@ -122,9 +122,9 @@ static uint64_t received(lua_State *L, const ab_response *r)
 static int tell(lua_State *L, ab_response *r, lua_KContext ctx, lua_KFunction k)
 {
     uint64_t n = received(L, r);
-    if (n == r->told || r->closed ||
-        lua_getiuservalue(L, 1, AB_RESPONSE_PROGRESS) == LUA_TNIL)
+    if (n == r->told || r->closed || !r->tells)
         return k(L, LUA_OK, ctx);
+    lua_getiuservalue(L, 1, AB_RESPONSE_PROGRESS);
     r->told = n;
     lua_pushinteger(L, (lua_Integer)n);
     push_total(L, r);
@@ -205,9 +205,7 @@ static int need_all(lua_State *L, int status, lua_KContext ctx)
     view v = look(L, r, types[method].name);
     if (v.over)
         return tell(L, r, ctx, give_all);
-    int told = lua_getiuservalue(L, 1, AB_RESPONSE_PROGRESS) != LUA_TNIL;
-    lua_pop(L, 1);
-    if (!told)
+    if (!r->tells)
         return wait_for(L, r, method, SIZE_MAX, ctx, give_all);
     if (r->told != r->transfer->received)
         return tell(L, r, ctx, need_all);
@@ -228,6 +226,11 @@ static int all(lua_State *L, enum method method)
     ab_response *r = ab_response_self(L);
     refuse_taken(L, r, types[method].name);
     lua_settop(L, 2);
+    if (!r->transfer && !r->tells) { /* as most: it is there */
+        r->whole = 1;
+        lua_getiuservalue(L, 1, AB_RESPONSE_BODY);
+        return method == READ ? 1 : convert(L, r, method);
+    }
     return need_all(L, LUA_OK, (lua_KContext)method);
 }
 

@@ -82,8 +82,10 @@ int ab_response_has_progress(lua_State *L, int opts, const char *what)
 int ab_response_add_progress(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status;
+    ab_response *r = lua_touserdata(L, -1);
     lua_getfield(L, (int)ctx, "on_progress");
     lua_setiuservalue(L, -2, AB_RESPONSE_PROGRESS);
+    r->tells = 1;
     return 1;
 }
 
@@ -94,10 +96,14 @@ ab_response *ab_response_self(lua_State *L)
     ab_response *r = lua_touserdata(L, 1);
     int same = 0;
     if (r && lua_getmetatable(L, 1)) {
+        int top = lua_gettop(L);
         lua_rawgetp(L, LUA_REGISTRYINDEX, &metatable_key);
-        lua_rawgetp(L, LUA_REGISTRYINDEX, &holding_key);
-        same = lua_rawequal(L, -2, -3) || lua_rawequal(L, -1, -3);
-        lua_pop(L, 3);
+        same = lua_rawequal(L, -1, top);
+        if (!same) {
+            lua_rawgetp(L, LUA_REGISTRYINDEX, &holding_key);
+            same = lua_rawequal(L, -1, top);
+        }
+        lua_settop(L, top - 1);
     }
     if (!same)
         luaL_typeerror(L, 1, "Response");
