@@ -9,6 +9,8 @@ local concat, sort = table.concat, table.sort
 local error, next, pcall, setmetatable, tostring, type = error, next, pcall, setmetatable,
   tostring, type
 
+local io_type = io and io.type
+
 local PIECE = 64 << 10
 
 -- ---- JSON and forms ----
@@ -190,6 +192,9 @@ end
 local function given_body(what, body)
   local kind = type(body)
   if kind == "string" then return body end
+  if io_type and io_type(body) then
+    misuse(what .. ": option 'body': a file of io blocks everything, use one of asyncbox.fs")
+  end
   local open
   if kind == "function" then
     open = function() return body end

@@ -173,6 +173,11 @@ describe("an upload", function()
       assert.equal("0123456789", last().body)
     end)
 
+    it("refuses a file that would block everything", function()
+      local file <close> = io.open "/dev/null"
+      assert_says("use one of asyncbox.fs", http.put, url, { body = file })
+    end)
+
     it("sends a stream", function()
       local listener <close> = net.listen("127.0.0.1", 0, function(conn)
         conn:write "from elsewhere"
