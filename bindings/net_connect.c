@@ -97,8 +97,8 @@ int ab_net_attempt(lua_State *L)
     a->port = port;
     memcpy(a->host, host, len < NI_MAXHOST ? len + 1 : 0);
     int err = ab_stream_connect(s, &a->req, to, on_connected);
-    if (err)
-        return ab_op_fail(L, &a->op, err, "host", a->host);
+    if (err) /* push tells, with host and port */
+        ab_op_finish(&a->op, err);
     return ab_task_park(L, &a->op);
 }
 

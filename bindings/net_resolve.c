@@ -108,7 +108,7 @@ int ab_net_resolve(lua_State *L)
     memcpy(r->host, host, len + 1);
     int err =
         ab_lookup_start(r->op.box, host, AF_UNSPEC, on_resolved, r, &r->lookup);
-    if (err)
-        return ab_op_fail(L, &r->op, err, "host", r->host);
+    if (err) /* push tells, with host and port */
+        ab_op_finish(&r->op, err);
     return ab_task_park(L, &r->op);
 }

@@ -53,6 +53,14 @@ describe("net.connect", function()
     assert_code("ECONNREFUSED", net.connect, "localhost", port)
   end)
 
+  it("says where there is no way to", function()
+    -- Broadcast addresses cannot be connected to: the system says so at once.
+    local err = errors.failure(net.connect, "255.255.255.255", 80)
+    assert.is_truthy(err.code == "ENETUNREACH" or err.code == "EACCES", err.code)
+    assert.are.equal("255.255.255.255", err.host)
+    assert.are.equal(80, err.port)
+  end)
+
   it("fails for a name that is not there", function()
     local err = errors.failure(net.connect, "no-such-host.invalid", 80)
     assert.are.equal("no-such-host.invalid", err.host)
