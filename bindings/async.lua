@@ -155,7 +155,7 @@ function async.map(list, f, options)
     while index < n do
       index = index + 1
       local i = index
-      out[i] = await(f(list[i], i))
+      out[i] = await(f(list[i]))
     end
   end
   local workers = {}

@@ -106,7 +106,7 @@ end
 local MAP_KEYS = { "limit" }
 for i = 1, #KEYS do MAP_KEYS[#MAP_KEYS + 1] = KEYS[i] end
 
--- f(response, url, index) for each URL, `limit` at once; the results in the order of the URLs.
+-- f(response, url) for each URL, `limit` at once; the results in the order of the URLs.
 function part.map(session, urls, f, options)
   if type(urls) ~= "table" then
     misuse("http.map: bad argument #1 (list expected, got " .. type(urls) .. ")")
@@ -125,9 +125,9 @@ function part.map(session, urls, f, options)
     if next(own) == nil then own = nil end
   end
   local get = session.get
-  return async.map(urls, function(url, i)
+  return async.map(urls, function(url)
     local response = get(session, url, own)
-    return f(response, url, i)
+    return f(response, url)
   end, { limit = limit })
 end
 

@@ -291,8 +291,8 @@ function progress.map(list, f, options)
     of_bar.limit = nil
   end
   local bar <close> = make(of_bar, #list)
-  return async.map(list, function(x, i)
-    local result = async.await(f(x, i))
+  return async.map(list, function(x)
+    local result = async.await(f(x))
     bar:update(1)
     return result
   end, of_map)

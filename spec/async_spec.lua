@@ -527,12 +527,16 @@ describe("The asyncbox module", function()
 
   describe("has map, which", function()
     it("gives the results in the order of the list.", function()
-      local got = async.map({ 3, 1, 2 }, function(x, i)
+      local got = async.map({ 3, 1, 2 }, function(x)
         sleep(x / 1000)
-        return x * 10 + i
+        return x * 10
       end)
-      assert.same({ 31, 12, 23 }, got)
+      assert.same({ 30, 10, 20 }, got)
       assert.same({}, async.map({}, print))
+    end)
+
+    it("calls with the item alone, so that options may come second.", function()
+      assert.same({ 1, 1 }, async.map({ "a", {} }, function(...) return select("#", ...) end))
     end)
 
     it("runs no more at a time than its limit.", function()

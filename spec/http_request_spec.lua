@@ -345,12 +345,11 @@ describe("a request", function()
       end)
       local urls = {}
       for i = 1, 20 do urls[i] = server.url .. i end
-      local texts = http.map(urls, function(response, from, i)
-        assert.equal(urls[i], from)
-        return response:text()
+      local texts = http.map(urls, function(response, from)
+        return from .. response:text()
       end, { limit = 4 })
       assert.equal(20, #texts)
-      for i = 1, 20 do assert.equal("/" .. i, texts[i]) end
+      for i = 1, 20 do assert.equal(urls[i] .. "/" .. i, texts[i]) end
       assert.is_true(most <= 4)
     end)
 

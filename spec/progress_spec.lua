@@ -370,11 +370,11 @@ describe("progress.map", function()
     assert_writes(
       " 33%|███▎      | 1/3 [00:03<00:06,  3.00s/it]\n" ..
       "100%|██████████| 3/3 [00:07<00:00,  2.26s/it]\n", [[
-      local doubled = progress.map({ 3, 3, 4 }, function(x, i)
+      local doubled = progress.map({ 3, 3, 4 }, function(x)
         sleep(x)
-        return x * 2 + i
+        return x * 2
       end, { limit = 2 })
-      assert(doubled[1] == 7 and doubled[2] == 8 and doubled[3] == 11)
+      assert(doubled[1] == 6 and doubled[2] == 6 and doubled[3] == 8)
     ]])
   end)
 
