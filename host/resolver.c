@@ -253,8 +253,10 @@ int ab_lookup_start(ab_box *box, const char *name, int family,
     int count = ab_lookup_literal(name, family, plain);
     for (int i = 0; i < count; i++)
         err = err ? err : ab_lookup_add_address(l, &plain[i]);
-    if (count) {
-        ab_lookup_finish(l, err ? err : count < 0 ? count : 0);
+    if (err) {
+        lookup_free(l);
+    } else if (count) {
+        ab_lookup_finish(l, count < 0 ? count : 0);
         ab_resolver_rearm(l->resolver);
     } else {
         err = launch(l);

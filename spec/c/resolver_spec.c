@@ -306,7 +306,7 @@ static void thousands_at_once(void)
 }
 
 /* Memory refused at each allocation, one after the other. */
-static void out_of_memory(void)
+static void out_of_memory(const char *name)
 {
     for (size_t at = 1;; at++) {
         counter c = {.fail_at = at};
@@ -314,8 +314,7 @@ static void out_of_memory(void)
         ab_box *box = new_box(&c, 20, 2);
         if (box) {
             result r;
-            int err = ab_lookup_start(box, "plain.test.", AF_UNSPEC, on_done,
-                                      memset(&r, 0, sizeof r), &r.lookup);
+            int err = start(box, name, AF_UNSPEC, &r);
             if (!err)
                 wait_for(box, &r);
             else
@@ -323,6 +322,7 @@ static void out_of_memory(void)
             CHECK(err || r.status == 0 || r.status == UV_ENOMEM ||
                   r.status == UV_EAI_AGAIN);
             free_box(box, &c);
+            CHECK_EQUAL(r.ended, !err);
         }
         counter_check(&c);
         check_fds();
@@ -389,7 +389,8 @@ int main(void)
     cancelled();
     closed_while_pending();
     thousands_at_once();
-    out_of_memory();
+    out_of_memory("plain.test.");
+    out_of_memory("127.0.0.1");
     counted_against_the_box();
     without_libcares();
     stop_name_server();
