@@ -342,7 +342,7 @@ static int redirect(ab_transfer *t)
 void ab_transfer_done(ab_transfer *t, CURLcode code)
 {
     int failure = 0;
-    if (code != CURLE_OK) {
+    if (code != CURLE_OK || t->refused) {
         failure = t->failure ? t->failure : ab_transfer_translate(t, code);
         if (failure == ASYNCBOX_ELIMIT && !t->limit)
             t->limit = t->in_body ? "max_body" : "max_headers";

@@ -97,16 +97,15 @@ static int is_full(const ab_transfer *t)
            !(is_waiting(t) && t->want > unread);
 }
 
-void ab_transfer_pause(ab_transfer *t, int receiving, int sending)
+CURLcode ab_transfer_pause(ab_transfer *t, int receiving, int sending)
 {
     if ((t->paused == receiving && t->send_paused == sending) || !t->running)
-        return;
+        return CURLE_OK;
     t->paused = (unsigned char)receiving;
     t->send_paused = (unsigned char)sending;
-    /* Fails only where curl finds out by itself: the transfer is at its end. */
-    t->client->curl->easy_pause(t->easy->curl,
-                                (receiving ? CURLPAUSE_RECV : 0) |
-                                    (sending ? CURLPAUSE_SEND : 0));
+    return t->client->curl->easy_pause(t->easy->curl,
+                                       (receiving ? CURLPAUSE_RECV : 0) |
+                                           (sending ? CURLPAUSE_SEND : 0));
 }
 
 static void pause_if_full(ab_transfer *t)
@@ -118,8 +117,16 @@ static void pause_if_full(ab_transfer *t)
 static void resume(ab_transfer *t)
 {
     t->resuming = 1;
-    ab_transfer_pause(t, 0, t->send_paused);
+    CURLcode code = ab_transfer_pause(t, 0, t->send_paused);
     t->resuming = 0;
+    if (!t->running)
+        return;
+    /* What curl has kept comes from inside that call.  If it is refused there,
+     * curl drops it and goes on as if nothing were missing. */
+    if (t->refused)
+        ab_transfer_abort(t, t->failure, t->limit);
+    else if (code && code != CURLE_BAD_FUNCTION_ARGUMENT) /* at its end */
+        ab_transfer_abort(t, ab_transfer_translate(t, code), NULL);
 }
 
 void ab_transfer_await(ab_transfer *t, ab_transfer_wait *w, size_t want)

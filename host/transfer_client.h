@@ -180,7 +180,7 @@ void ab_bytes_free(ab_box *box, ab_bytes *bytes);
 /* Finishes the wait if it is over. */
 void ab_transfer_tell(ab_transfer *t);
 /* Both directions, as they shall be; curl knows only both at once. */
-void ab_transfer_pause(ab_transfer *t, int receiving, int sending);
+CURLcode ab_transfer_pause(ab_transfer *t, int receiving, int sending);
 /* transfer_fault.c: the code for what curl reports. */
 int ab_transfer_translate(const ab_transfer *t, CURLcode code);
 

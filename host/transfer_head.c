@@ -32,6 +32,7 @@ size_t ab_transfer_refuse(ab_transfer *t, int code, const char *limit)
 {
     t->failure = code;
     t->limit = limit;
+    t->refused = 1;
     return 0; /* never what curl expects: it ends the transfer */
 }
 

@@ -185,6 +185,29 @@ describe("http, when the server", function()
     end
   end)
 
+  it("sends little that becomes much while nobody reads, loses none of it", function()
+    local pipe <close> = assert(io.popen("head -c 1048576 /dev/zero | gzip", "r"))
+    local body = pipe:read "a"
+    server.paths.packed = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: " ..
+      #body .. "\r\n\r\n" .. body
+    local function paused(options)
+      local response = get("packed", options)
+      for _ = 1, 5 do async.sleep(0.001) end
+      return response
+    end
+    assert.equal(1048576, #paused():read())
+    local total = 0
+    for piece in paused():chunks() do total = total + #piece end
+    assert.equal(1048576, total)
+    local options = { max_body = 600000 }
+    local response = paused(options)
+    assert_code("ELIMIT", response.read, response)
+    response = paused(options)
+    assert_code("ELIMIT", function() for _ in response:chunks() do total = 0 end end)
+    response = paused(options)
+    assert_code("ELIMIT", response.save, response, "/dev/null")
+  end)
+
   describe("is silent,", function()
     it("ends at the total time", function()
       for _, path in ipairs { "silent", "slow-headers" } do
