@@ -141,6 +141,7 @@ typedef struct ab_response {
     uint64_t told;         /* bytes that on_progress was told of */
     int whole;             /* read, text or json gave all of it */
     int taken;             /* else chunks, lines or save took some */
+    int saving;            /* save has it to itself */
     int closed;
     int tells; /* there is an on_progress */
     size_t head_bytes;
@@ -178,8 +179,11 @@ extern const luaL_Reg ab_body_methods[];
 const char *ab_response_rest(lua_State *L, const ab_response *r, const char *op,
                              size_t *bytes);
 /* Functions of http_save.lua.  (response, on_progress or nil) -> whom to tell,
- * the length of the body: begins to save it, or raises. */
+ * the length of the body: begins to save it, keeping it from others, or
+ * raises. */
 int ab_response_begin(lua_State *L);
+/* (response): others may have it again. */
+int ab_response_release(lua_State *L);
 /* (response): waits for more; true, or false: that was all. */
 int ab_response_fill(lua_State *L);
 /* The continuation of calling that. */

@@ -73,6 +73,13 @@ static void take(ab_response *r, size_t n)
         r->at += n;
 }
 
+/* Between two waits of a save, too: else each would get a part of the body. */
+static void refuse_saving(lua_State *L, const ab_response *r, const char *op)
+{
+    if (r->saving)
+        luaL_error(L, "%s: another task is saving this response", op);
+}
+
 /* Waits until there are `want` bytes or no more will come, then goes on. */
 static int wait_for(lua_State *L, const ab_response *r, enum method method,
                     size_t want, lua_KContext ctx, lua_KFunction k)
@@ -216,6 +223,7 @@ static void refuse_taken(lua_State *L, const ab_response *r, const char *op)
 {
     if (r->closed)
         raise_closed(L, op);
+    refuse_saving(L, r, op);
     if (r->taken)
         ab_misuse(L, "%s: chunks, lines or save took some of the body already",
                   op);
@@ -313,6 +321,7 @@ static int l_next_chunk(lua_State *L)
     lua_settop(L, 0);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushvalue(L, lua_upvalueindex(2));
+    refuse_saving(L, ab_response_self(L), types[CHUNKS].name);
     return next_chunk(L, LUA_OK, CHUNKS);
 }
 
@@ -321,6 +330,7 @@ static int l_next_line(lua_State *L)
     lua_settop(L, 0);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushvalue(L, lua_upvalueindex(2));
+    refuse_saving(L, ab_response_self(L), types[LINES].name);
     return next_line(L, LUA_OK, 0);
 }
 
@@ -363,9 +373,18 @@ int ab_response_begin(lua_State *L)
         lua_getiuservalue(L, 1, AB_RESPONSE_PROGRESS);
         lua_replace(L, 2);
     }
+    if (r->transfer && ab_transfer_busy(r->transfer))
+        luaL_error(L, "%s: another task is reading this response", op);
     r->at = 0;
     push_total(L, r);
+    r->saving = 1;
     return 2;
+}
+
+int ab_response_release(lua_State *L)
+{
+    ab_response_self(L)->saving = 0;
+    return 0;
 }
 
 static int fill(lua_State *L, int status, lua_KContext ctx)

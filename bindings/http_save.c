@@ -318,6 +318,7 @@ static const luaL_Reg functions[] = {{"create", l_create},
                                      {"finish", l_finish},
                                      {"fill", ab_response_fill},
                                      {"begin", ab_response_begin},
+                                     {"release", ab_response_release},
                                      {NULL, NULL}};
 
 extern const char ab_lua_http_save[];

@@ -2,12 +2,13 @@
 -- http_save.c.
 local core = ...
 local create, open, write, finish = core.create, core.open, core.write, core.finish
-local begin, fill = core.begin, core.fill
+local begin, release, fill = core.begin, core.release, core.fill
 local setmetatable, type = setmetatable, type
 
 -- Who is cancelled wants none of it any more, and half a body is no use.
 local guard = {
   __close = function(self, err)
+    if self.held then release(self.response) end
     if err == nil then return end
     if self.begun or type(err) == "table" and err.code == "ECANCELED" then self.response:close() end
   end,
@@ -15,8 +16,9 @@ local guard = {
 
 return function(response, path, on_progress)
   local file <close> = create(path)
+  local guarded <close> = setmetatable({ response = response, held = false }, guard)
   local tell, total = begin(response, on_progress)
-  local guarded <close> = setmetatable({ response = response }, guard)
+  guarded.held = true
   open(file)
   local bytes = 0
   guarded.begun = true

@@ -147,6 +147,23 @@ describe("response:save", function()
     assert_says("took some of the body", response.read, response)
   end)
 
+  it("has the response to itself", function()
+    local response = get "big"
+    local chunks, lines = response:chunks(), response:lines()
+    local told = 0
+    assert.equal(#BIG, response:save(at "x", function()
+      if told > 0 then return end
+      told = told + 1
+      assert_says("another task is saving", response.save, response, at "y")
+      assert_says("another task is saving", response.read, response)
+      assert_says("another task is saving", chunks)
+      assert_says("another task is saving", lines)
+    end))
+    assert.equal(1, told)
+    assert.is_true(fs.read(at "x") == BIG)
+    assert.same({ "x" }, fs.list(folder.path))
+  end)
+
   it("that is cancelled closes the connection and leaves nothing", function()
     for turns = 0, 20, 2 do
       local handles = async.stats().handles
