@@ -235,6 +235,7 @@ local function read_pem(what, name, value)
   if type(value) ~= "string" then wrong(what, name, "a path or a text in PEM", value) end
   if value == "" then misuse(format("%s: option '%s' is empty", what, name)) end
   if find(value, "-----BEGIN ", 1, true) then return value end
+  if find(value, "\0", 1, true) then misuse(format("%s: option '%s': a NUL in it", what, name)) end
   local text = core.module("asyncbox.fs").read(value, { max = MAX_PEM })
   if not find(text, "-----BEGIN ", 1, true) then
     error(core.failure("EINVAL", what, "nothing in PEM in the file of option '" .. name .. "'",
