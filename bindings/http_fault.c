@@ -21,17 +21,27 @@ static const char *describe_limit(const ab_transfer *t, char *buf, size_t bytes)
     return buf;
 }
 
+/* What a code means, and over which proxy or socket: "text (proxy a:80)". */
+static const char *add_way(const ab_transfer *t, const char *text, char *buf,
+                           size_t bytes)
+{
+    char way[AB_TRANSFER_HOST_MAX + 16];
+    if (!ab_transfer_way(t, way, sizeof way))
+        return text;
+    snprintf(buf, bytes, "%s (%s)", text, way);
+    return buf;
+}
+
 static const char *describe(const ab_transfer *t, int code, char *buf,
                             size_t bytes)
 {
     const char *words = ab_transfer_trouble(t);
-    char way[AB_TRANSFER_HOST_MAX + 16];
     switch (code) {
     case UV_EAI_NONAME:
     case UV_EAI_NODATA:
     case UV_EAI_AGAIN:
     case UV_EAI_FAIL:
-        return ab_lookup_explain(code);
+        return add_way(t, ab_lookup_explain(code), buf, bytes);
     case UV_ETIMEDOUT:
         if (t->limit)
             snprintf(buf, bytes, "nothing came for %.3g s",
@@ -60,11 +70,9 @@ static const char *describe(const ab_transfer *t, int code, char *buf,
     case ASYNCBOX_ETLS:
         return *words ? words : NULL;
     default:
-        if (code > ASYNCBOX_EDENIED && ab_transfer_way(t, way, sizeof way)) {
-            snprintf(buf, bytes, "%s (%s)", asyncbox_err_text(code), way);
-            return buf;
-        }
-        return NULL;
+        return code > ASYNCBOX_EDENIED
+                   ? add_way(t, asyncbox_err_text(code), buf, bytes)
+                   : NULL;
     }
 }
 

@@ -148,6 +148,7 @@ end
 
 -- ---- proxies ----
 
+local HOST_MAX = 253 -- of a name in the DNS
 local PORTS = { http = 80, https = 443, socks5 = 1080, socks5h = 1080 }
 
 -- "host:8080" -> "http://host:8080"; nil: it is none. Errors don't show it: it may hold a password.
@@ -156,7 +157,7 @@ local function read_proxy(text)
   scheme, rest = lower(scheme or "http"), gsub(rest or text, "/$", "")
   local info, place = match(rest, "^(.*@)(.*)$")
   local host, port = match(place or rest, "^(.-):?(%d*)$")
-  if not PORTS[scheme] or find(text, "[^\33-\126]") then return end
+  if not PORTS[scheme] or #host > HOST_MAX or find(text, "[^\33-\126]") then return end
   if not find(host, "^[%w._-]+$") and not (find(host, "^%[[%x:.]+%]$")) then return end
   port = port ~= "" and tonumber(port) or PORTS[scheme]
   if port < 1 or port > 65535 then return end

@@ -189,12 +189,15 @@ describe("http", function()
       local err = assert_code("ECONNREFUSED", http.get, url, options)
       assert.is_nil(tostring(err):find "secret")
       assert.matches("proxy 127.0.0.1:1", tostring(err))
+      local name = ("h"):rep(64) -- too long for a label: nobody is asked
+      err = assert_code("EAI_NONAME", http.get, url, { proxy = name .. ":8080" })
+      assert.matches("unknown host (proxy " .. name .. ":8080)", tostring(err), 1, true)
     end)
 
     it("refuses what is none", function()
       for _, bad in ipairs {
         "", "ftp://host", "http://", "http://host:0", "http://host:99999", "http://a b",
-        "host/path", "socks4://host", "http://ho\tst",
+        "host/path", "socks4://host", "http://ho\tst", ("h"):rep(254),
       } do
         assert_says("option 'proxy' must be", http.get, url, { proxy = bad })
       end
