@@ -10,6 +10,7 @@
 #include "compat.h"
 #include "coro.h"
 #include "error.h"
+#include "library.h"
 #include "op.h"
 #include "output.h"
 #include "report.h"

@@ -1,7 +1,6 @@
 /* html_gumbo.c - parses with libgumbo; see html.h and html_gumbo.h. */
 #include "html_gumbo.h"
 #include "html.h"
-#include <dlfcn.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -9,20 +8,16 @@
 
 static ab_gumbo gumbo;
 static int usable;
+static ab_library library = {.soname = ASYNCBOX_GUMBO_SONAME};
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void open_library(void)
 {
-    void *library = dlopen(ASYNCBOX_GUMBO_SONAME, RTLD_NOW | RTLD_LOCAL);
-    if (!library)
+    if (!ab_library_open(&library))
         return;
-    void *symbol;
-    /* ISO C knows no cast from void * to a function. */
 #define AB_GUMBO_FIND(name, result, arguments)                                 \
-    symbol = dlsym(library, "gumbo_" #name);                                   \
-    if (!symbol)                                                               \
-        return;                                                                \
-    memcpy(&gumbo.name, &symbol, sizeof symbol);
+    if (!ab_library_find(&library, "gumbo_" #name, &gumbo.name))               \
+        return;
     AB_GUMBO_FUNCTIONS(AB_GUMBO_FIND)
 #undef AB_GUMBO_FIND
     usable = 1;
