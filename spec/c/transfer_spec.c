@@ -1,33 +1,14 @@
 /* transfer_spec.c - what scripts cannot show of asyncbox.http: a box closed
  * while it fetches, name look-ups that never end, and memory that runs out in
  * the middle of a fetch. */
-#include "check.h"
-#include "name_server.h"
-#include <netinet/in.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
-#include <uv.h>
 
 /* A wait that never ends is ended, with SIGALRM: no case may take that long. */
 #define CASE_SECONDS 60
 
-/* ---- servers on loopback ---- */
+#include "check_http.h"
+#include "name_server.h"
 
-static int listen_on(int *port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t bytes = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK_EQUAL(bind(fd, (void *)&address, bytes), 0);
-    CHECK_EQUAL(listen(fd, 128), 0);
-    CHECK_EQUAL(getsockname(fd, (void *)&address, &bytes), 0);
-    *port = ntohs(address.sin_port);
-    return fd;
-}
+/* ---- what the server answers ---- */
 
 /* Answers each connection once, with what its path asks for. */
 static void answer(int fd)
@@ -59,47 +40,14 @@ static void answer(int fd)
     close(fd);
 }
 
-static void *serve(void *arg)
-{
-    for (;;) {
-        int fd = accept(*(int *)arg, NULL, NULL);
-        if (fd < 0)
-            return NULL;
-        answer(fd);
-    }
-}
-
 /* ---- boxes ---- */
 
-static asyncbox *new_box(counter *c)
-{
-    asyncbox_config config = check_config(c);
-    config.sandbox = 0;
-    config.virtual_time = 0;
-    asyncbox *box = NULL;
-    CHECK_EQUAL(asyncbox_new(&config, &box), 0);
-    return box;
-}
-
-/* Spawns the code with the port in the place of %d, and makes `turns` turns. */
+/* spawn_with_port, and then `turns` turns. */
 static void start(asyncbox *box, const char *code, int port, int turns)
 {
-    char text[2048];
-    const char *at = strstr(code, "%d");
-    snprintf(text, sizeof text, "%.*s%d%s", (int)(at - code), code, port,
-             at + 2);
-    CHECK_EQUAL(check_spawn(box, text), 0);
+    CHECK_EQUAL(spawn_with_port(box, code, port), 0);
     while (turns-- > 0 && asyncbox_step(box, 0) == 1)
         usleep(500);
-}
-
-/* Whatever has not answered never will: this must not wait for it. */
-static void free_at_once(asyncbox *box, const counter *c)
-{
-    alarm(CASE_SECONDS);
-    CHECK_EQUAL(asyncbox_free(box), 0);
-    alarm(0);
-    counter_check(c);
 }
 
 /* ---- the cases ---- */

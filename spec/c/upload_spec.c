@@ -1,32 +1,13 @@
 /* upload_spec.c - what scripts cannot show of requests that asyncbox.http puts
  * together: a box closed while it uploads, pauses or holds cookies, and memory
  * that runs out in the middle. */
-#include "check.h"
-#include <netinet/in.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
-#include <uv.h>
 
 /* A wait that never ends is ended, with SIGALRM: no case may take that long. */
 #define CASE_SECONDS 100
 
-/* ---- a server on loopback ---- */
+#include "check_http.h"
 
-static int listen_on(int *port)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET};
-    socklen_t bytes = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    CHECK_EQUAL(bind(fd, (void *)&address, bytes), 0);
-    CHECK_EQUAL(listen(fd, 128), 0);
-    CHECK_EQUAL(getsockname(fd, (void *)&address, &bytes), 0);
-    *port = ntohs(address.sin_port);
-    return fd;
-}
+/* ---- what the server answers ---- */
 
 /* Has all of a request come?  Bodies are short, or end with a last chunk. */
 static int is_whole(const char *request, size_t n)
@@ -62,46 +43,6 @@ static void answer(int fd)
     close(fd);
 }
 
-static void *serve(void *arg)
-{
-    for (;;) {
-        int fd = accept(*(int *)arg, NULL, NULL);
-        if (fd < 0)
-            return NULL;
-        answer(fd);
-    }
-}
-
-/* ---- boxes ---- */
-
-static asyncbox *new_box(counter *c)
-{
-    asyncbox_config config = check_config(c);
-    config.sandbox = 0;
-    config.virtual_time = 0;
-    asyncbox *box = NULL;
-    CHECK_EQUAL(asyncbox_new(&config, &box), 0);
-    return box;
-}
-
-/* Spawns the code with the port in the place of %d; 0 or a code. */
-static int spawn(asyncbox *box, const char *code, int port)
-{
-    char text[2048];
-    const char *at = strstr(code, "%d");
-    snprintf(text, sizeof text, "%.*s%d%s", (int)(at - code), code, port,
-             at + 2);
-    return check_spawn(box, text);
-}
-
-static void free_at_once(asyncbox *box, const counter *c)
-{
-    alarm(CASE_SECONDS);
-    CHECK_EQUAL(asyncbox_free(box), 0);
-    alarm(0);
-    counter_check(c);
-}
-
 /* ---- the cases ---- */
 
 static const char all_ways[] =
@@ -135,7 +76,7 @@ static void closed_while_it_uploads(const char *what, int port)
         asyncbox *box = new_box(&c);
         snprintf(check_context, sizeof check_context, "%s, %d turns", what,
                  turns);
-        CHECK_EQUAL(spawn(box, all_ways, port), 0);
+        CHECK_EQUAL(spawn_with_port(box, all_ways, port), 0);
         for (int i = 0; i < turns && asyncbox_step(box, 0) == 1; i++)
             usleep(500);
         free_at_once(box, &c);
@@ -173,7 +114,7 @@ static void cancelled_while_it_connects(int port)
     snprintf(code, sizeof code, "%.*s%d%s", (int)(at - connect_and_stop),
              connect_and_stop, port, at + 4);
     asyncbox *box = new_box(&c);
-    CHECK_EQUAL(spawn(box, code, full_port), 0);
+    CHECK_EQUAL(spawn_with_port(box, code, full_port), 0);
     alarm(CASE_SECONDS);
     CHECK_EQUAL(asyncbox_run(box), 0);
     free_at_once(box, &c);
@@ -213,12 +154,12 @@ static int refused_once(int port, size_t n, int on)
     snprintf(check_context, sizeof check_context, "no memory, n=%zu%s", n,
              on ? "+" : "");
     alarm(CASE_SECONDS);
-    CHECK_EQUAL(spawn(box, load, port), 0);
+    CHECK_EQUAL(spawn_with_port(box, load, port), 0);
     CHECK_EQUAL(asyncbox_run(box), 0);
     c.calls = 0;
     c.fail_at = n;
     c.fail_on = on;
-    int status = spawn(box, requests, port);
+    int status = spawn_with_port(box, requests, port);
     if (!status)
         status = asyncbox_run(box);
     CHECK(status == 0 || status == UV_ENOMEM || status == ASYNCBOX_ESCRIPT);

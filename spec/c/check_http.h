@@ -1,0 +1,72 @@
+/* check_http.h - for C specs of asyncbox.http: a server on loopback that
+ * answers one connection after the other, and boxes that talk to it.  Who
+ * includes it says what an answer is, and first how long a case may take. */
+#ifndef CHECK_HTTP_H
+#define CHECK_HTTP_H
+
+#include "check.h"
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+/* Reads a request, answers it and closes. */
+static void answer(int fd);
+
+static inline int listen_on(int *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t bytes = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_EQUAL(bind(fd, (void *)&address, bytes), 0);
+    CHECK_EQUAL(listen(fd, 128), 0);
+    CHECK_EQUAL(getsockname(fd, (void *)&address, &bytes), 0);
+    *port = ntohs(address.sin_port);
+    return fd;
+}
+
+/* A thread; arg: the listening descriptor. */
+static inline void *serve(void *arg)
+{
+    for (;;) {
+        int fd = accept(*(int *)arg, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        answer(fd);
+    }
+}
+
+static inline asyncbox *new_box(counter *c)
+{
+    asyncbox_config config = check_config(c);
+    config.sandbox = 0;
+    config.virtual_time = 0;
+    asyncbox *box = NULL;
+    CHECK_EQUAL(asyncbox_new(&config, &box), 0);
+    return box;
+}
+
+/* Spawns the code with the port in the place of %d; 0 or a code. */
+static inline int spawn_with_port(asyncbox *box, const char *code, int port)
+{
+    char text[2048];
+    const char *at = strstr(code, "%d");
+    snprintf(text, sizeof text, "%.*s%d%s", (int)(at - code), code, port,
+             at + 2);
+    return check_spawn(box, text);
+}
+
+/* Whatever has not answered never will: this must not wait for it. */
+static inline void free_at_once(asyncbox *box, const counter *c)
+{
+    alarm(CASE_SECONDS);
+    CHECK_EQUAL(asyncbox_free(box), 0);
+    alarm(0);
+    counter_check(c);
+}
+
+#endif
