@@ -11,15 +11,13 @@ local dns_server = require "spec.support.dns_server"
 local errors = require "spec.support.errors"
 local eventually = require "spec.support.eventually"
 local folder = require "spec.support.folder"
+local sockets = require "spec.support.sockets"
 
 local assert_code, assert_says = errors.assert_code, errors.assert_says
 
 setup(function()
   children.warm_up()
-  local server = net.listen("127.0.0.1", 0) -- libuv's spare descriptor
-  net.connect("127.0.0.1", server:address().port):close()
-  server:close()
-  async.sleep(0.02)
+  sockets.warm_up()
 end)
 before_each(clean.start)
 after_each(function()

@@ -1,9 +1,7 @@
 -- The cookies of asyncbox.http's sessions.
-local async = require "asyncbox"
 local http = require "asyncbox.http"
 local clean = require "spec.support.clean"
 local errors = require "spec.support.errors"
-local eventually = require "spec.support.eventually"
 local raw = require "spec.support.raw_http"
 
 local assert_says = errors.assert_says
@@ -16,13 +14,7 @@ describe("cookies", function()
     return raw.page("200 OK", "", table.unpack(answers[request.target] or {}))
   end
 
-  setup(function()
-    local first <close> = raw.serve(function() return raw.page("200 OK") end)
-    http.get(first.url)
-    http.close()
-    first.listener:close()
-    eventually("both sides have let go", function() return async.stats().handles == 0 end)
-  end)
+  setup(function() raw.warm_up() end)
 
   before_each(function()
     clean.start()

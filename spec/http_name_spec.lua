@@ -12,6 +12,7 @@ local dns_server = require "spec.support.dns_server"
 local errors = require "spec.support.errors"
 local eventually = require "spec.support.eventually"
 local folder = require "spec.support.folder"
+local sockets = require "spec.support.sockets"
 
 local assert_code = errors.assert_code
 
@@ -33,10 +34,7 @@ local web, port
 
 setup(function()
   children.warm_up()
-  local server = net.listen("127.0.0.1", 0)
-  net.connect("127.0.0.1", server:address().port):close()
-  server:close()
-  async.sleep(0.02)
+  sockets.warm_up()
 end)
 
 before_each(function()

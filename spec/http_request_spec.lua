@@ -4,7 +4,6 @@ local async = require "asyncbox"
 local http = require "asyncbox.http"
 local clean = require "spec.support.clean"
 local errors = require "spec.support.errors"
-local eventually = require "spec.support.eventually"
 local raw = require "spec.support.raw_http"
 
 local assert_code, assert_says = errors.assert_code, errors.assert_says
@@ -14,13 +13,7 @@ local function ok() return raw.page("200 OK", "fine") end
 describe("a request", function()
   local server, url
 
-  setup(function()
-    local first <close> = raw.serve(ok)
-    http.get(first.url) -- opens libcurl, and what libuv keeps to itself
-    http.close()
-    first.listener:close()
-    eventually("both sides have let go", function() return async.stats().handles == 0 end)
-  end)
+  setup(function() raw.warm_up() end)
 
   before_each(function()
     clean.start()

@@ -20,13 +20,7 @@ describe("retries", function()
 
   local function busy(...) return raw.page("503 Busy", "busy", ...) end
 
-  setup(function()
-    local first <close> = raw.serve(function() return raw.page("200 OK") end)
-    http.get(first.url)
-    http.close()
-    first.listener:close()
-    eventually("both sides have let go", function() return async.stats().handles == 0 end)
-  end)
+  setup(function() raw.warm_up() end)
 
   before_each(function()
     clean.start()

@@ -43,11 +43,7 @@ describe("an upload", function()
   local function fine() return raw.page("200 OK", "fine") end
 
   setup(function()
-    local first <close> = raw.serve(fine)
-    http.post(first.url, { body = pieces {} })
-    http.close()
-    first.listener:close()
-    eventually("both sides have let go", function() return async.stats().handles == 0 end)
+    raw.warm_up(function(first) http.post(first, { body = pieces {} }) end)
   end)
 
   before_each(function()

@@ -7,7 +7,10 @@
 --
 -- The function may wait. It gives the bytes to send, nil to close at once.
 
+local async = require "asyncbox"
+local http = require "asyncbox.http"
 local net = require "asyncbox.net"
+local eventually = require "spec.support.eventually"
 
 local raw = {}
 
@@ -76,6 +79,17 @@ function raw.serve(handler, options)
   self.port = self.listener:address().port
   self.url = "http://127.0.0.1:" .. self.port .. "/"
   return setmetatable(self, { __close = function() self.listener:close() end })
+end
+
+-- Before the first case: one fetch opens libcurl, and what libuv keeps to itself.
+-- `fetch(url)` is http.get if there is none.
+function raw.warm_up(fetch)
+  fetch = fetch or http.get
+  local first <close> = raw.serve(function() return raw.page("200 OK", "fine") end)
+  fetch(first.url)
+  http.close()
+  first.listener:close()
+  eventually("both sides have let go", function() return async.stats().handles == 0 end)
 end
 
 return raw
