@@ -58,7 +58,7 @@ void ab_address_push_text(lua_State *L, const char *text)
 void ab_address_push(lua_State *L, const struct sockaddr *from)
 {
     char text[AB_ADDR_TEXT];
-    ab_addr_format(from, text);
+    ab_sockaddr_format(from, text);
     ab_address_push_text(L, text);
 }
 

@@ -164,7 +164,7 @@ void ab_stream_push_tls(lua_State *L);
  * {path = "/run/x", family = "unix"}; tostring gives "127.0.0.1:80". An IPv4
  * address that is written as an IPv6 one is shown as itself. */
 void ab_address_push(lua_State *L, const struct sockaddr *from);
-/* The same of what ab_addr_format made, or of "unix:" and a path. */
+/* The same of what ab_sockaddr_format made, or of "unix:" and a path. */
 void ab_address_push_text(lua_State *L, const char *text);
 /* Argument `arg` (or the value of an option, `name`) as a port: a whole number
  * from `min` to 65535.  Raises misuse that begins with `what`. */

@@ -332,8 +332,8 @@ static int push_servers(lua_State *L, const char *what)
     lua_createtable(L, count, 0);
     for (int i = 0; i < count; i++) {
         if (ab_sockaddr_port(&servers[i]) == 0)
-            ab_addr_set_port(&servers[i].any, 53);
-        ab_addr_format(&servers[i].any, text);
+            ab_sockaddr_set_port(&servers[i], 53);
+        ab_sockaddr_format(&servers[i].any, text);
         lua_pushstring(L, text);
         lua_rawseti(L, -2, i + 1);
     }

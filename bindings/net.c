@@ -40,7 +40,7 @@ static int core_fail(lua_State *L)
 /* is_ipv6(address) */
 static int core_is_ipv6(lua_State *L)
 {
-    lua_pushboolean(L, ab_net_check_address(L, 1)->sa_family == AF_INET6);
+    lua_pushboolean(L, ab_net_check_address(L, 1)->any.sa_family == AF_INET6);
     return 1;
 }
 

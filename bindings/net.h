@@ -13,8 +13,8 @@
 #include "binding.h"
 #include <uv.h>
 
-/* resolve(host, port, listening) -> list of addresses (strings that hold a
- * sockaddr), in the order of the system.  Waits.  In a sandbox no name is
+/* resolve(host, port, listening) -> list of addresses (strings that hold an
+ * ab_sockaddr), in the order of the system.  Waits.  In a sandbox no name is
  * looked up to listen on. */
 int ab_net_resolve(lua_State *L);
 /* attempt(address, host, port) -> stream.  Waits. */
@@ -32,8 +32,8 @@ int ab_net_listen_path(lua_State *L);
 int ab_net_l_udp(lua_State *L);
 
 /* The socket address in the string at `arg`, made by ab_net_push_address. */
-const struct sockaddr *ab_net_check_address(lua_State *L, int arg);
-void ab_net_push_address(lua_State *L, const struct sockaddr *address);
+const ab_sockaddr *ab_net_check_address(lua_State *L, int arg);
+void ab_net_push_address(lua_State *L, const ab_sockaddr *address);
 
 /* Raises with the fields host and port. */
 int ab_net_fail(lua_State *L, int code, const char *op, const char *message,

@@ -19,19 +19,17 @@ int ab_net_fail(lua_State *L, int code, const char *op, const char *message,
 
 /* ---- addresses as strings ---- */
 
-void ab_net_push_address(lua_State *L, const struct sockaddr *address)
+void ab_net_push_address(lua_State *L, const ab_sockaddr *address)
 {
-    struct sockaddr_storage whole = {0};
-    memcpy(&whole, address, ab_addr_length(address));
-    lua_pushlstring(L, (const char *)&whole, sizeof whole);
+    lua_pushlstring(L, (const char *)address, sizeof *address);
 }
 
-const struct sockaddr *ab_net_check_address(lua_State *L, int arg)
+const ab_sockaddr *ab_net_check_address(lua_State *L, int arg)
 {
     size_t len;
     const char *text = luaL_checklstring(L, arg, &len);
-    luaL_argcheck(L, len == sizeof(struct sockaddr_storage), arg, "address");
-    return (const struct sockaddr *)(const void *)text;
+    luaL_argcheck(L, len == sizeof(ab_sockaddr), arg, "address");
+    return (const ab_sockaddr *)(const void *)text;
 }
 
 /* ---- one attempt ---- */
@@ -85,7 +83,7 @@ static void check_granted(lua_State *L, const struct sockaddr *to,
 int ab_net_attempt(lua_State *L)
 {
     ab_task_check(L, what);
-    const struct sockaddr *to = ab_net_check_address(L, 1);
+    const struct sockaddr *to = &ab_net_check_address(L, 1)->any;
     size_t len;
     const char *host = luaL_checklstring(L, 2, &len);
     int port = (int)luaL_checkinteger(L, 3);

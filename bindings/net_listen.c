@@ -220,7 +220,7 @@ static int push_stream(lua_State *L, const listener *l, int *fd,
     const char *name = l->path;
     int on = 1;
     if (!name) {
-        ab_addr_format((const struct sockaddr *)peer, text);
+        ab_sockaddr_format((const struct sockaddr *)peer, text);
         name = text;
         (void)setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     }
@@ -379,19 +379,19 @@ typedef struct plan {
 } plan;
 
 /* A listening descriptor or a code. */
-static int listen_tcp(const struct sockaddr *at, const plan *p)
+static int listen_tcp(const ab_sockaddr *at, const plan *p)
 {
-    int fd =
-        socket(at->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int family = at->any.sa_family;
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return uv_translate_sys_error(errno);
     int err = set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (!err && p->reuse_port)
         err = set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (!err && at->sa_family == AF_INET6)
+    if (!err && family == AF_INET6)
         err = set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, !p->both);
-    if (!err &&
-        (bind(fd, at, ab_addr_length(at)) < 0 || listen(fd, p->backlog) < 0))
+    if (!err && (bind(fd, &at->any, ab_sockaddr_length(at)) < 0 ||
+                 listen(fd, p->backlog) < 0))
         err = uv_translate_sys_error(errno);
     if (!err)
         return fd;
@@ -402,13 +402,9 @@ static int listen_tcp(const struct sockaddr *at, const plan *p)
 /* The port that the system has chosen. */
 static int port_of(int fd)
 {
-    struct sockaddr_storage own = {0};
+    ab_sockaddr own;
     socklen_t len = sizeof own;
-    ab_addr addr;
-    int port = 0;
-    if (getsockname(fd, (struct sockaddr *)&own, &len) == 0)
-        ab_addr_of((struct sockaddr *)&own, &addr, &port);
-    return port;
+    return getsockname(fd, &own.any, &len) == 0 ? ab_sockaddr_port(&own) : 0;
 }
 
 /* listen(addresses, {backlog, reuse_port}, both) -> Listener, or nil and the
@@ -427,18 +423,18 @@ int ab_net_listen(lua_State *L)
     };
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, 1, i);
-        ab_grants_check_listen(L, "net.listen", ab_net_check_address(L, -1));
+        ab_grants_check_listen(L, "net.listen",
+                               &ab_net_check_address(L, -1)->any);
         lua_pop(L, 1);
     }
     listener *l = listener_new(L, count, NULL);
     for (int i = 1; i <= count; i++) {
-        struct sockaddr_storage at;
         lua_rawgeti(L, 1, i);
-        memcpy(&at, ab_net_check_address(L, -1), sizeof at);
+        ab_sockaddr at = *ab_net_check_address(L, -1);
         lua_pop(L, 1);
-        if (port && !ab_addr_set_port((struct sockaddr *)&at, port))
-            continue;
-        int fd = listen_tcp((struct sockaddr *)&at, &p);
+        if (port)
+            ab_sockaddr_set_port(&at, port);
+        int fd = listen_tcp(&at, &p);
         if (fd == UV_EADDRNOTAVAIL || fd == UV_EAFNOSUPPORT)
             continue;
         err = fd < 0 ? fd : add_socket(l, fd);

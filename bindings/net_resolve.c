@@ -18,13 +18,11 @@ static void push_list(lua_State *L, const ab_sockaddr *found, int count,
 {
     lua_createtable(L, count, 0);
     for (int i = 0; i < count; i++) {
-        char text[AB_ADDR_TEXT];
-        struct sockaddr_storage plain;
-        ab_sockaddr_text(&found[i], text);
-        if (!ab_addr_sockaddr(text, port, &plain))
-            continue;
-        ab_net_push_address(L, (struct sockaddr *)&plain);
-        lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+        ab_sockaddr plain = found[i];
+        ab_sockaddr_unmap(&plain);
+        ab_sockaddr_set_port(&plain, port);
+        ab_net_push_address(L, &plain);
+        lua_rawseti(L, -2, i + 1);
     }
 }
 

@@ -77,9 +77,9 @@ int ab_udp_fail(lua_State *L, const ab_udp *u, int code, const char *op,
     ab_sockaddr at;
     char text[AB_ADDR_TEXT] = "";
     if (u->connected)
-        ab_addr_format(&u->peer.any, text);
+        ab_sockaddr_format(&u->peer.any, text);
     else if (own_address(u, &at))
-        ab_addr_format(&at.any, text);
+        ab_sockaddr_format(&at.any, text);
     return ab_error_raise(
         L, code,
         &(ab_detail){op, message, *text ? "host" : NULL, *text ? text : NULL});
@@ -274,7 +274,7 @@ int ab_net_l_udp(lua_State *L)
     err = bind_it(u, &b);
     if (err) {
         char text[AB_ADDR_TEXT];
-        ab_addr_format(&b.at.any, text);
+        ab_sockaddr_format(&b.at.any, text);
         udp_close(u);
         ab_error_raise(L, err, &(ab_detail){udp_name, NULL, "host", text});
     }
@@ -390,7 +390,7 @@ static int l_tostring(lua_State *L)
     if (!u || u->closed)
         strcpy(text, "closed");
     else if (own_address(u, &at))
-        ab_addr_format(&at.any, text);
+        ab_sockaddr_format(&at.any, text);
     lua_pushfstring(L, "udp socket (%s)", text);
     return 1;
 }

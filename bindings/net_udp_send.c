@@ -50,7 +50,7 @@ static int choose(const ab_udp *u, const char *host, int port,
         ab_sockaddr at = list[i];
         if (!fit(u, &at))
             continue;
-        ab_addr_set_port(&at.any, port);
+        ab_sockaddr_set_port(&at, port);
         *out = at;
         if (ab_grants_address_allowed(&u->box->grants, host, &at.any))
             return 0;

@@ -17,7 +17,7 @@ static int name_after_peer(ab_stream *s)
     char text[AB_ADDR_TEXT] = "";
     /* Who has broken off already has no address any more. */
     if (uv_tcp_getpeername(&s->uv.tcp, (struct sockaddr *)&peer, &len) == 0)
-        ab_addr_format((struct sockaddr *)&peer, text);
+        ab_sockaddr_format((struct sockaddr *)&peer, text);
     return *text ? ab_stream_set_name(s, text) : 0;
 }
 

@@ -66,132 +66,6 @@ int ab_addr_of(const struct sockaddr *from, ab_addr *out, int *port)
     return 0;
 }
 
-/* What follows the % of an address: a number, or the name of an interface. */
-static unsigned zone_of(const char *text)
-{
-    const char *zone = strchr(text, '%');
-    if (!zone)
-        return 0;
-    char name[IF_NAMESIZE] = {0};
-    size_t len = strcspn(zone + 1, "]");
-    if (len == 0 || len >= sizeof name)
-        return 0;
-    memcpy(name, zone + 1, len);
-    if (strspn(name, "0123456789") == len)
-        return (unsigned)strtoul(name, NULL, 10);
-    return if_nametoindex(name);
-}
-
-int ab_addr_sockaddr(const char *text, int port, struct sockaddr_storage *out)
-{
-    ab_addr addr;
-    memset(out, 0, sizeof *out);
-    if (!ab_addr_parse(text, &addr))
-        return 0;
-    if (ab_addr_is_v4(&addr)) {
-        struct sockaddr_in in = {.sin_family = AF_INET,
-                                 .sin_port = htons((uint16_t)port)};
-        memcpy(&in.sin_addr, addr.bytes + 12, 4);
-        memcpy(out, &in, sizeof in);
-        return 1;
-    }
-    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
-                               .sin6_port = htons((uint16_t)port),
-                               .sin6_scope_id = zone_of(text)};
-    memcpy(&in6.sin6_addr, addr.bytes, 16);
-    memcpy(out, &in6, sizeof in6);
-    return 1;
-}
-
-unsigned ab_addr_length(const struct sockaddr *of)
-{
-    return of->sa_family == AF_INET    ? sizeof(struct sockaddr_in)
-           : of->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                       : 0;
-}
-
-int ab_addr_set_port(struct sockaddr *of, int port)
-{
-    if (of->sa_family == AF_INET)
-        ((struct sockaddr_in *)(void *)of)->sin_port = htons((uint16_t)port);
-    else if (of->sa_family == AF_INET6)
-        ((struct sockaddr_in6 *)(void *)of)->sin6_port = htons((uint16_t)port);
-    else
-        return 0;
-    return 1;
-}
-
-void ab_addr_format(const struct sockaddr *from, char out[AB_ADDR_TEXT])
-{
-    ab_addr addr;
-    int port;
-    char host[INET6_ADDRSTRLEN], zone[IF_NAMESIZE + 1] = "";
-    out[0] = '\0';
-    if (!ab_addr_of(from, &addr, &port))
-        return;
-    if (ab_addr_is_v4(&addr)) {
-        inet_ntop(AF_INET, addr.bytes + 12, host, sizeof host);
-        snprintf(out, AB_ADDR_TEXT, "%s:%d", host, port);
-        return;
-    }
-    struct sockaddr_in6 in6;
-    memcpy(&in6, from, sizeof in6);
-    inet_ntop(AF_INET6, addr.bytes, host, sizeof host);
-    if (in6.sin6_scope_id) {
-        zone[0] = '%';
-        if (!if_indextoname(in6.sin6_scope_id, zone + 1))
-            snprintf(zone + 1, sizeof zone - 1, "%u", in6.sin6_scope_id);
-    }
-    snprintf(out, AB_ADDR_TEXT, "[%s%s]:%d", host, zone, port);
-}
-
-int ab_sockaddr_set(ab_sockaddr *out, const struct sockaddr *from)
-{
-    memset(out, 0, sizeof *out);
-    if (ab_addr_length(from) == 0)
-        return 0;
-    memcpy(out, from, ab_addr_length(from));
-    return 1;
-}
-
-int ab_sockaddr_parse(const char *text, int port, ab_sockaddr *out)
-{
-    struct sockaddr_storage in;
-    if (!ab_addr_sockaddr(text, port, &in) ||
-        !ab_sockaddr_set(out, (const struct sockaddr *)&in))
-        return 0;
-    return !(out->any.sa_family == AF_INET6 && strchr(text, '%') &&
-             out->v6.sin6_scope_id == 0);
-}
-
-int ab_sockaddr_port(const ab_sockaddr *address)
-{
-    return ntohs(address->any.sa_family == AF_INET ? address->v4.sin_port
-                                                   : address->v6.sin6_port);
-}
-
-int ab_sockaddr_equal(const ab_sockaddr *a, const ab_sockaddr *b)
-{
-    if (a->any.sa_family != b->any.sa_family ||
-        ab_sockaddr_port(a) != ab_sockaddr_port(b))
-        return 0;
-    if (a->any.sa_family == AF_INET)
-        return a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
-    return a->v6.sin6_scope_id == b->v6.sin6_scope_id &&
-           memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, 16) == 0;
-}
-
-void ab_sockaddr_text(const ab_sockaddr *address, char out[AB_ADDR_TEXT])
-{
-    char whole[AB_ADDR_TEXT];
-    ab_addr_format(&address->any, whole);
-    const char *colon = strrchr(whole, ':');
-    size_t brackets = whole[0] == '[' ? 1 : 0;
-    size_t len = colon ? (size_t)(colon - whole) - 2 * brackets : 0;
-    memcpy(out, whole + brackets, len);
-    out[len] = '\0';
-}
-
 int ab_addr_is_v4(const ab_addr *addr)
 {
     return memcmp(addr->bytes, mapped, sizeof mapped) == 0;
@@ -266,4 +140,134 @@ int ab_addr_is_public(const ab_addr *addr)
            !ab_addr_within(addr, &ietf, 23) &&
            !ab_addr_within(addr, &example, 32) &&
            !ab_addr_within(addr, &example2, 20);
+}
+
+/* ---- socket addresses ---- */
+
+/* What follows the % of an address, a number or the name of an interface: 1,
+ * or 0 when there is none such. */
+static int read_zone(const char *text, uint32_t *out)
+{
+    const char *zone = strchr(text, '%');
+    *out = 0;
+    if (!zone)
+        return 1;
+    char name[IF_NAMESIZE] = {0};
+    size_t len = strcspn(zone + 1, "]");
+    if (len == 0 || len >= sizeof name)
+        return 0;
+    memcpy(name, zone + 1, len);
+    *out = strspn(name, "0123456789") == len ? (uint32_t)strtoul(name, NULL, 10)
+                                             : if_nametoindex(name);
+    return *out != 0;
+}
+
+static void set_v4(ab_sockaddr *out, const unsigned char *four_bytes, int port)
+{
+    memset(out, 0, sizeof *out);
+    out->v4.sin_family = AF_INET;
+    out->v4.sin_port = htons((uint16_t)port);
+    memcpy(&out->v4.sin_addr, four_bytes, 4);
+}
+
+int ab_sockaddr_parse(const char *text, int port, ab_sockaddr *out)
+{
+    ab_addr addr;
+    memset(out, 0, sizeof *out);
+    if (!ab_addr_parse(text, &addr))
+        return 0;
+    if (ab_addr_is_v4(&addr)) {
+        set_v4(out, addr.bytes + 12, port);
+        return 1;
+    }
+    out->v6.sin6_family = AF_INET6;
+    out->v6.sin6_port = htons((uint16_t)port);
+    memcpy(&out->v6.sin6_addr, addr.bytes, 16);
+    return read_zone(text, &out->v6.sin6_scope_id);
+}
+
+int ab_sockaddr_set(ab_sockaddr *out, const struct sockaddr *from)
+{
+    memset(out, 0, sizeof *out);
+    if (from->sa_family == AF_INET)
+        memcpy(&out->v4, from, sizeof out->v4);
+    else if (from->sa_family == AF_INET6)
+        memcpy(&out->v6, from, sizeof out->v6);
+    else
+        return 0;
+    return 1;
+}
+
+int ab_sockaddr_port(const ab_sockaddr *address)
+{
+    return ntohs(address->any.sa_family == AF_INET ? address->v4.sin_port
+                                                   : address->v6.sin6_port);
+}
+
+void ab_sockaddr_set_port(ab_sockaddr *address, int port)
+{
+    if (address->any.sa_family == AF_INET)
+        address->v4.sin_port = htons((uint16_t)port);
+    else
+        address->v6.sin6_port = htons((uint16_t)port);
+}
+
+unsigned ab_sockaddr_length(const ab_sockaddr *address)
+{
+    return address->any.sa_family == AF_INET ? sizeof address->v4
+                                             : sizeof address->v6;
+}
+
+void ab_sockaddr_unmap(ab_sockaddr *address)
+{
+    ab_addr addr;
+    int port;
+    if (ab_addr_of(&address->any, &addr, &port) && ab_addr_is_v4(&addr))
+        set_v4(address, addr.bytes + 12, port);
+}
+
+int ab_sockaddr_equal(const ab_sockaddr *a, const ab_sockaddr *b)
+{
+    if (a->any.sa_family != b->any.sa_family ||
+        ab_sockaddr_port(a) != ab_sockaddr_port(b))
+        return 0;
+    if (a->any.sa_family == AF_INET)
+        return a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
+    return a->v6.sin6_scope_id == b->v6.sin6_scope_id &&
+           memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, 16) == 0;
+}
+
+void ab_sockaddr_format(const struct sockaddr *from, char out[AB_ADDR_TEXT])
+{
+    ab_addr addr;
+    int port;
+    char host[INET6_ADDRSTRLEN], zone[IF_NAMESIZE + 1] = "";
+    out[0] = '\0';
+    if (!ab_addr_of(from, &addr, &port))
+        return;
+    if (ab_addr_is_v4(&addr)) {
+        inet_ntop(AF_INET, addr.bytes + 12, host, sizeof host);
+        snprintf(out, AB_ADDR_TEXT, "%s:%d", host, port);
+        return;
+    }
+    struct sockaddr_in6 in6;
+    memcpy(&in6, from, sizeof in6);
+    inet_ntop(AF_INET6, addr.bytes, host, sizeof host);
+    if (in6.sin6_scope_id) {
+        zone[0] = '%';
+        if (!if_indextoname(in6.sin6_scope_id, zone + 1))
+            snprintf(zone + 1, sizeof zone - 1, "%u", in6.sin6_scope_id);
+    }
+    snprintf(out, AB_ADDR_TEXT, "[%s%s]:%d", host, zone, port);
+}
+
+void ab_sockaddr_text(const ab_sockaddr *address, char out[AB_ADDR_TEXT])
+{
+    char whole[AB_ADDR_TEXT];
+    ab_sockaddr_format(&address->any, whole);
+    const char *colon = strrchr(whole, ':');
+    size_t brackets = whole[0] == '[' ? 1 : 0;
+    size_t len = colon ? (size_t)(colon - whole) - 2 * brackets : 0;
+    memcpy(out, whole + brackets, len);
+    out[len] = '\0';
 }

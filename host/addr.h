@@ -1,4 +1,4 @@
-/* addr.h - network addresses as numbers: reading, comparing, classifying.
+/* addr.h - network addresses: reading, comparing, classifying, showing.
  *
  * Knows nothing of boxes or grants.  Every function may be called on any
  * thread. */
@@ -9,12 +9,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-/* A socket address of a kind that we know. */
-typedef union ab_sockaddr {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-} ab_sockaddr;
+/* ---- addresses as numbers ---- */
 
 /* 16 bytes in network order; IPv4 is held as ::ffff:a.b.c.d, so that an
  * address and its IPv4-mapped spelling are the same thing. */
@@ -31,33 +26,6 @@ int ab_addr_parse(const char *text, ab_addr *out);
  * IPv6. */
 int ab_addr_of(const struct sockaddr *from, ab_addr *out, int *port);
 
-/* The other way: text in any of these spellings, a zone too (fe80::1%eth0), as
- * a socket address to connect to or to bind.  IPv4 in the clothes of IPv6
- * becomes IPv4.  1, or 0 when the text is not an address. */
-int ab_addr_sockaddr(const char *text, int port, struct sockaddr_storage *out);
-
-/* How long a socket address is: what connect and bind want; 0 when it is
- * neither IPv4 nor IPv6. */
-unsigned ab_addr_length(const struct sockaddr *of);
-
-/* 1, or 0 when it is neither. */
-int ab_addr_set_port(struct sockaddr *of, int port);
-
-enum { AB_ADDR_TEXT = 64 + 16 };
-
-/* "127.0.0.1:80", "[fe80::1%eth0]:80"; "" when it is neither. */
-void ab_addr_format(const struct sockaddr *from, char out[AB_ADDR_TEXT]);
-
-/* Copies a socket address; 0 when it is neither IPv4 nor IPv6. */
-int ab_sockaddr_set(ab_sockaddr *out, const struct sockaddr *from);
-/* As ab_addr_sockaddr, but 0 too when there is no such zone. */
-int ab_sockaddr_parse(const char *text, int port, ab_sockaddr *out);
-int ab_sockaddr_port(const ab_sockaddr *address);
-/* The same address and port? */
-int ab_sockaddr_equal(const ab_sockaddr *a, const ab_sockaddr *b);
-/* "192.0.2.1", "2001:db8::1", "fe80::1%eth0": without the port. */
-void ab_sockaddr_text(const ab_sockaddr *address, char out[AB_ADDR_TEXT]);
-
 int ab_addr_is_v4(const ab_addr *addr);
 int ab_addr_is_loopback(const ab_addr *addr);
 
@@ -68,5 +36,38 @@ int ab_addr_is_public(const ab_addr *addr);
 
 /* Do the first `bits` (0..128) of both agree? */
 int ab_addr_within(const ab_addr *addr, const ab_addr *net, int bits);
+
+/* ---- socket addresses: what is connected to and bound, with a port ---- */
+
+/* IPv4 or IPv6; what else there is (Unix sockets) has no place in it. */
+typedef union ab_sockaddr {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+} ab_sockaddr;
+
+/* Text in any of the spellings of ab_addr_parse, with its zone (fe80::1%eth0,
+ * fe80::1%2).  IPv4 in the clothes of IPv6 becomes IPv4.  1, or 0 when it is
+ * not an address or there is no such zone. */
+int ab_sockaddr_parse(const char *text, int port, ab_sockaddr *out);
+/* Copies one; 0 when it is neither IPv4 nor IPv6. */
+int ab_sockaddr_set(ab_sockaddr *out, const struct sockaddr *from);
+
+int ab_sockaddr_port(const ab_sockaddr *address);
+void ab_sockaddr_set_port(ab_sockaddr *address, int port);
+/* What connect and bind want to know. */
+unsigned ab_sockaddr_length(const ab_sockaddr *address);
+/* ::ffff:a.b.c.d becomes a.b.c.d. */
+void ab_sockaddr_unmap(ab_sockaddr *address);
+/* The same address and port? */
+int ab_sockaddr_equal(const ab_sockaddr *a, const ab_sockaddr *b);
+
+enum { AB_ADDR_TEXT = 64 + 16 };
+
+/* "127.0.0.1:80", "[fe80::1%eth0]:80"; "" when it is neither.  IPv4 in the
+ * clothes of IPv6 is shown as itself. */
+void ab_sockaddr_format(const struct sockaddr *from, char out[AB_ADDR_TEXT]);
+/* The same without port and brackets. */
+void ab_sockaddr_text(const ab_sockaddr *address, char out[AB_ADDR_TEXT]);
 
 #endif

@@ -343,7 +343,7 @@ int ab_grants_denied_address(lua_State *L, const char *op,
                              const struct sockaddr *addr)
 {
     char text[AB_ADDR_TEXT], hint[AB_ADDR_TEXT + 40];
-    ab_addr_format(addr, text);
+    ab_sockaddr_format(addr, text);
     snprintf(hint, sizeof hint, "allow it with --allow-net=%s", text);
     return ab_grants_deny(L, op, "host", text, hint);
 }
@@ -369,7 +369,7 @@ void ab_grants_check_listen(lua_State *L, const char *op,
     char text[AB_ADDR_TEXT], hint[AB_ADDR_TEXT + 40];
     if (ab_grants_listen_allowed(&ab_box_of(L)->grants, addr))
         return;
-    ab_addr_format(addr, text);
+    ab_sockaddr_format(addr, text);
     size_t len = strlen(text);
     int any_port = len > 2 && strcmp(text + len - 2, ":0") == 0;
     snprintf(hint, sizeof hint, "allow it with --allow-listen=%.*s",

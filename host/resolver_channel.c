@@ -409,7 +409,7 @@ int ab_channel_servers(ab_resolver *r, ab_sockaddr out[AB_SERVERS_MAX])
             to->v4.sin_addr = at->addr.addr4;
         else
             memcpy(&to->v6.sin6_addr, &at->addr.addr6, 16);
-        ab_addr_set_port(&to->any, at->udp_port);
+        ab_sockaddr_set_port(to, at->udp_port);
     }
     if (first)
         r->cares->free_data(first);
