@@ -7,6 +7,7 @@
 #define AB_BINDING_H
 
 #include "box.h"
+#include "child.h"
 #include "compat.h"
 #include "coro.h"
 #include "error.h"

@@ -59,20 +59,18 @@ static void close_handles(ab_process *p)
 {
     p->running = 0;
     ab_list_remove(&p->closer.link);
-    uv_close((uv_handle_t *)&p->child, on_handle_closed);
-    ab_sigkeep_end(SIGCHLD); /* of the last child: libuv listens no more */
+    p->handles = 1 + ab_child_close(&p->child, on_handle_closed);
     uv_close((uv_handle_t *)&p->timer, on_handle_closed);
 }
 
 static int send_signal(const ab_process *p, int number)
 {
-    return uv_kill(p->group ? -p->pid : p->pid, number);
+    return uv_kill(p->group ? -p->child.pid : p->child.pid, number);
 }
 
-/* libuv has reaped it. */
-static void on_exit_status(uv_process_t *child, int64_t status, int number)
+static void on_child_end(ab_child *child, int64_t status, int number)
 {
-    ab_process *p = child->data;
+    ab_process *p = ab_container(child, ab_process, child);
     p->status = status;
     p->signal = number;
     if (p->forced && p->group)
@@ -113,22 +111,18 @@ static void on_box_close(ab_closer *closer)
     ab_process_end(p, grace < CLOSE_GRACE_NS ? grace : CLOSE_GRACE_NS);
 }
 
-int ab_process_start(ab_process *p, uv_process_options_t *options)
+int ab_process_start(ab_process *p, const ab_child_plan *plan)
 {
     uv_loop_t *loop = &p->box->loop.uv;
-    options->exit_cb = on_exit_status;
     uv_timer_init(loop, &p->timer);
-    p->child.data = p->timer.data = p;
-    p->handles = 2;
+    p->child.handle.any.data = p->timer.data = p;
     p->refs++;
     p->box->live_handles++;
-    ab_sigkeep_begin(SIGCHLD);
-    int err = uv_spawn(loop, &p->child, options);
+    int err = ab_child_start(&p->child, loop, plan, on_child_end);
     if (err) {
         close_handles(p);
         return err;
     }
-    p->pid = p->child.pid;
     p->running = 1;
     p->closer.close = on_box_close;
     ab_list_append(&p->box->closers, &p->closer.link);
@@ -312,7 +306,7 @@ static int l_tostring(lua_State *L)
 {
     const ab_process *p = self_of(L);
     lua_pushfstring(L, p->running ? "process (%d)" : "process (%d, ended)",
-                    p->pid);
+                    p->child.pid);
     return 1;
 }
 
@@ -328,7 +322,7 @@ static int l_index(lua_State *L)
         if (strcmp(key, streams[i]) == 0)
             return lua_getiuservalue(L, 1, i + 1), 1;
     if (strcmp(key, "pid") == 0)
-        return lua_pushinteger(L, p->pid), 1;
+        return lua_pushinteger(L, p->child.pid), 1;
     lua_rawgetp(L, lua_upvalueindex(1), methods);
     lua_pushvalue(L, 2);
     lua_rawget(L, -2);

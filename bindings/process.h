@@ -13,7 +13,7 @@
 /* A child.  C memory of the box: the Lua object may be collected while the
  * child runs; it is reaped nevertheless. */
 typedef struct ab_process {
-    uv_process_t child;
+    ab_child child;
     uv_timer_t timer; /* the grace before SIGKILL */
     ab_box *box;
     ab_closer closer;
@@ -23,8 +23,7 @@ typedef struct ab_process {
     unsigned ending : 1; /* SIGTERM was sent */
     unsigned group : 1;  /* it leads a group of its own: signals go to it */
     unsigned forced : 1; /* SIGKILL was sent because the grace was over */
-    int pid;
-    int signal; /* that ended it, 0: none */
+    int signal;          /* that ended it, 0: none */
     int64_t status;
     int64_t grace_ns;
     ab_link waiters; /* wait ops */
@@ -39,9 +38,9 @@ int ab_process_spawn(lua_State *L);
 
 /* Pushes a new object with an ab_process that has not started. */
 ab_process *ab_process_new(lua_State *L);
-/* Starts the child (uv_spawn blocks shortly).  0 or a code; then nothing is
- * left but the object. */
-int ab_process_start(ab_process *p, uv_process_options_t *options);
+/* Starts the child (ab_child_start: blocks shortly).  0 or a code; then nothing
+ * is left but the object. */
+int ab_process_start(ab_process *p, const ab_child_plan *plan);
 /* SIGTERM now, SIGKILL when it has not ended after the grace. */
 void ab_process_end(ab_process *p, int64_t grace_ns);
 void ab_process_close_link(ab_process *p);

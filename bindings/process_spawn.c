@@ -24,14 +24,11 @@ typedef enum stdio {
 
 typedef struct spawn_plan {
     const char *what;
-    const char *cwd; /* NULL: the current one */
     int shell, clear_env;
     stdio stdio[3];
-    int child_fds[3]; /* what the child gets; -1: none */
-    int ours[3];      /* descriptors of ours that are closed once it runs */
+    ab_child_plan child;
+    int ours[3]; /* descriptors of ours that are closed once it runs */
     ab_stream *streams[3];
-    char **argv, **env;
-    uv_stdio_container_t containers[3];
     char path[PATH_MAX];
 } spawn_plan;
 
@@ -88,9 +85,9 @@ static void read_options(lua_State *L, spawn_plan *plan, ab_process *p)
         plan->stdio[i] = check_stdio(L, plan, i);
     if (!lua_isnoneornil(L, OPTIONS)) {
         if (lua_getfield(L, OPTIONS, "cwd") != LUA_TNIL) {
-            plan->cwd = check_text(L, -1, plan->what, "cwd");
+            plan->child.cwd = check_text(L, -1, plan->what, "cwd");
             lua_pushvalue(L, -1);
-            lua_rawsetp(L, KEEP, &plan->cwd);
+            lua_rawsetp(L, KEEP, &plan->child.cwd);
         }
         lua_pop(L, 1);
     }
@@ -98,8 +95,8 @@ static void read_options(lua_State *L, spawn_plan *plan, ab_process *p)
     plan->clear_env = ab_option_boolean(L, OPTIONS, "clear_env", 0);
     p->group = ab_option_boolean(L, OPTIONS, "group", plan->shell) ? 1 : 0;
     p->grace_ns = ab_option_seconds(L, OPTIONS, "grace", GRACE_NS);
-    if (plan->cwd)
-        ab_grants_check_path(L, AB_GRANT_READ, plan->what, plan->cwd);
+    if (plan->child.cwd)
+        ab_grants_check_path(L, AB_GRANT_READ, plan->what, plan->child.cwd);
 }
 
 /* ---- program, arguments, environment ---- */
@@ -125,19 +122,19 @@ static void make_argv(lua_State *L, spawn_plan *plan)
 {
     size_t n = lua_rawlen(L, ARGS), at = 0;
     check_text(L, PROGRAM, plan->what, "the program");
-    plan->argv = pointers(L, n + 4);
+    plan->child.argv = pointers(L, n + 4);
     if (plan->shell) {
-        plan->argv[at++] = (char *)"sh";
-        plan->argv[at++] = (char *)"-c";
+        plan->child.argv[at++] = (char *)"sh";
+        plan->child.argv[at++] = (char *)"-c";
     }
     lua_pushvalue(L, PROGRAM);
-    plan->argv[at++] = keep(L);
+    plan->child.argv[at++] = keep(L);
     if (plan->shell && n)
-        plan->argv[at++] = (char *)"sh"; /* $0 */
+        plan->child.argv[at++] = (char *)"sh"; /* $0 */
     for (size_t i = 1; i <= n; i++) {
         lua_rawgeti(L, ARGS, (lua_Integer)i);
         check_text(L, -1, plan->what, "an argument");
-        plan->argv[at++] = keep(L);
+        plan->child.argv[at++] = keep(L);
     }
 }
 
@@ -174,7 +171,7 @@ static void add_variable(lua_State *L, spawn_plan *plan, size_t *at)
      * environment. */
     ab_grants_check_env(L, plan->what, name);
     lua_pushfstring(L, "%s=%s", name, value);
-    plan->env[(*at)++] = keep(L);
+    plan->child.env[(*at)++] = keep(L);
 }
 
 /* Does the child get this "NAME=value" of ours, unless env says otherwise? */
@@ -202,10 +199,10 @@ static void make_env(lua_State *L, spawn_plan *plan)
         n++;
     for (char **e = environ; e && *e; e++)
         n++;
-    plan->env = pointers(L, n);
+    plan->child.env = pointers(L, n);
     for (char **e = environ; e && *e; e++)
         if (is_inherited(L, plan, *e) && !is_overridden(L, idx, *e))
-            plan->env[at++] = *e;
+            plan->child.env[at++] = *e;
     for (lua_pushnil(L); lua_next(L, idx); lua_pop(L, 1))
         add_variable(L, plan, &at);
 }
@@ -214,8 +211,9 @@ static void make_env(lua_State *L, spawn_plan *plan)
 static int fail(lua_State *L, const spawn_plan *plan, int code)
 {
     struct stat st;
-    if (plan->cwd && (stat(plan->cwd, &st) < 0 || !S_ISDIR(st.st_mode)))
-        return ab_error_path(L, code, plan->what, plan->cwd);
+    if (plan->child.cwd &&
+        (stat(plan->child.cwd, &st) < 0 || !S_ISDIR(st.st_mode)))
+        return ab_error_path(L, code, plan->what, plan->child.cwd);
     return ab_error_raise(
         L, code,
         &(ab_detail){plan->what, NULL, "path",
@@ -225,7 +223,7 @@ static int fail(lua_State *L, const spawn_plan *plan, int code)
 static void find_program(lua_State *L, spawn_plan *plan)
 {
     const ab_grants *grants = &ab_box_of(L)->grants;
-    const char *name = plan->shell ? "/bin/sh" : plan->argv[0];
+    const char *name = plan->shell ? "/bin/sh" : plan->child.argv[0];
     /* With a cwd a relative path belongs to that folder. */
     if (grants->trusted && strchr(name, '/') && strlen(name) < PATH_MAX) {
         memcpy(plan->path, name, strlen(name) + 1);
@@ -259,7 +257,7 @@ static int open_pipe(spawn_plan *plan, ab_process *p, int i)
                       in ? UV_NONBLOCK_PIPE : 0);
     if (err)
         return err;
-    plan->child_fds[i] = plan->ours[i] = fds[in ? 0 : 1];
+    plan->child.fds[i] = plan->ours[i] = fds[in ? 0 : 1];
     int mine = fds[in ? 1 : 0];
     if (!stream) {
         p->link = mine;
@@ -274,43 +272,31 @@ static int open_pipe(spawn_plan *plan, ab_process *p, int i)
 static int open_stdio(spawn_plan *plan, ab_process *p, ab_process *from)
 {
     for (int i = 0; i < 3; i++) {
-        uv_stdio_container_t *c = &plan->containers[i];
         int err = 0;
-        c->flags = UV_INHERIT_FD;
         if (i == 0 && plan->stdio[0] == STDIO_LINK) {
-            plan->child_fds[0] = plan->ours[0] = from->link;
+            plan->child.fds[0] = plan->ours[0] = from->link;
             from->link = -1;
         } else if (plan->stdio[i] == STDIO_PIPE ||
                    plan->stdio[i] == STDIO_LINK) {
             err = open_pipe(plan, p, i);
         } else if (plan->stdio[i] == STDIO_INHERIT) {
-            plan->child_fds[i] = i;
+            plan->child.fds[i] = i;
         } else if (plan->stdio[i] == STDIO_STDOUT) {
-            plan->child_fds[i] = plan->child_fds[1];
+            plan->child.fds[i] = plan->child.fds[1];
         }
         if (err)
             return err;
-        c->data.fd = plan->child_fds[i];
-        if (plan->child_fds[i] < 0)
-            c->flags = UV_IGNORE; /* libuv opens /dev/null */
     }
     return 0;
 }
 
 static int start(spawn_plan *plan, ab_process *p, ab_process *from)
 {
-    uv_process_options_t options = {
-        .file = plan->path,
-        .args = plan->argv,
-        .env = plan->env,
-        .cwd = plan->cwd,
-        .flags = p->group ? UV_PROCESS_DETACHED : 0,
-        .stdio_count = 3,
-        .stdio = plan->containers,
-    };
     int err = open_stdio(plan, p, from);
+    plan->child.path = plan->path;
+    plan->child.session = p->group;
     if (!err)
-        err = ab_process_start(p, &options);
+        err = ab_process_start(p, &plan->child);
     for (int i = 0; i < 3; i++)
         close_fd(&plan->ours[i]);
     if (!err)
@@ -341,7 +327,7 @@ static void make_streams(lua_State *L, spawn_plan *plan)
 static int spawn(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
-    spawn_plan plan = {.child_fds = {-1, -1, -1}, .ours = {-1, -1, -1}};
+    spawn_plan plan = {.child.fds = {-1, -1, -1}, .ours = {-1, -1, -1}};
     lua_newtable(L); /* KEEP */
     plan.what = luaL_checkstring(L, WHAT);
     /* What is made while lua_close runs finalizers is never collected. */

@@ -14,8 +14,9 @@
  * Signals are left alone until a script needs them.  The first stream (a pipe
  * to or from a program) that is opened in the process makes it ignore SIGPIPE,
  * for good, if that was at its default then; a handler of the host's stays.
- * While programs run, SIGCHLD has libuv's handler, and afterwards its default,
- * whatever it was before.  What asyncbox.signal watches for is put back.
+ * SIGCHLD is left alone on Linux; where the kernel has no pidfd, or the host
+ * ignores SIGCHLD, and on other systems it has libuv's handler while programs
+ * run.  That, and what asyncbox.signal watches for, is put back.
  *
  * Errors: functions that return int give 0 or more when all is well and a
  * negative code else.  Codes above -5000 are libuv's (negated errno values on

@@ -3,7 +3,6 @@
  * allocation.  Nothing may be left: no op, no descriptor, no byte, no child. */
 #include "check.h"
 #include <errno.h>
-#include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -151,44 +150,6 @@ static void refused_at_every_allocation(size_t stride)
     CHECK(n > 500);
 }
 
-static atomic_int heard;
-
-static void on_child(int number)
-{
-    (void)number;
-    heard++;
-}
-
-/* The host's own handling of its children is there again afterwards. */
-static void host_keeps_its_handler(void)
-{
-    static const char code[] = "local process = require 'asyncbox.process'\n"
-                               "for i = 1, 3 do pcall(process.run, i == 2 and "
-                               "'no-such' or 'true') end\n"
-                               "process.pipe {{'echo', 'x'}, {'cat'}}\n";
-    struct sigaction mine = {.sa_handler = on_child}, old, now;
-    sigaction(SIGCHLD, &mine, &old);
-    asyncbox *box = check_box(NULL, code, 0);
-    if (!CHECK(box != NULL))
-        return;
-    CHECK_EQUAL(asyncbox_run(box), 0);
-    sigaction(SIGCHLD, NULL, &now);
-    CHECK(now.sa_handler == on_child);
-    asyncbox_free(box);
-    heard = 0;
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(3);
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0)
-        CHECK(errno == EINTR);
-    CHECK(WEXITSTATUS(status) == 3);
-    for (int i = 0; i < 5000 && !heard; i++) /* a thread of the pool hears it */
-        pause_us(1000);
-    CHECK(heard > 0);
-    sigaction(SIGCHLD, &old, NULL);
-}
-
 static void allowed_by_the_host(void)
 {
     static const char code[] =
@@ -209,7 +170,6 @@ static void allowed_by_the_host(void)
 int main(void)
 {
     allowed_by_the_host();
-    host_keeps_its_handler();
     made_while_closing();
     closed_at_every_moment();
     refused_at_every_allocation(1 + sizeof(void *) / 8 * 6);
