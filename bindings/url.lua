@@ -1,6 +1,6 @@
 -- url.lua - URLs after the WHATWG's standard: parse, build, join, queries.
 -- Gets the primitives of url.c and the reader of hosts. What is left out: names that are not ASCII
--- (refused), and drive letters of file URLs.
+-- (refused).
 local core, parse_host = ...
 local failure, misuse = core.failure, core.misuse
 local char, find, format, gsub, gmatch, lower, match, sub =
@@ -170,20 +170,36 @@ local function is_dot_dot(segment)
   return segment == ".." or #segment <= 6 and gsub(lower(segment), "%%2e", ".") == ".."
 end
 
+-- "C:" and "C|" of file URLs, which ".." does not leave.
+local function is_drive(segment) return find(segment, "^[A-Za-z][:|]$") ~= nil end
+
+local function begins_with_drive(text) return find(text .. "/", "^[A-Za-z][:|]/") ~= nil end
+
 -- A path that begins with "/", without "." and "..".
-local function normal_path(path)
-  if not find(path, "/%.") and not find(path, "/%%2[eE]") then return escape(path, PATH) end
+local function normal_path(path, scheme)
+  local in_file = scheme == "file" and find(path, "/[A-Za-z][:|]")
+  if not in_file and not find(path, "/%.") and not find(path, "/%%2[eE]") then
+    return escape(path, PATH)
+  end
   local out, n, open = {}, 0, false
   for segment in gmatch(path, "/([^/]*)") do
     open = true
     if is_dot_dot(segment) then
-      if n > 0 then out[n], n = nil, n - 1 end
+      if n > 0 and not (in_file and n == 1 and is_drive(out[1])) then out[n], n = nil, n - 1 end
     elseif not is_dot(segment) then
+      if in_file and n == 0 and is_drive(segment) then segment = sub(segment, 1, 1) .. ":" end
       n, open = n + 1, false
       out[n] = segment
     end
   end
   return escape("/" .. concat(out, "/") .. (open and n > 0 and "/" or ""), PATH)
+end
+
+-- What a relative path is put behind.
+local function folder_of(base)
+  local path = base.path
+  if base.scheme == "file" and is_drive(sub(path, 2)) then return path .. "/" end
+  return match(path, "^.*/") or "/"
 end
 
 -- ---- building ----
@@ -254,7 +270,11 @@ function url.build(parts)
   end
   if special then path = gsub(path, "\\", "/") end
   if host and (special or path ~= "") and sub(path, 1, 1) ~= "/" then path = "/" .. path end
-  if sub(path, 1, 1) == "/" then path = normal_path(path) else path = escape(path, OPAQUE) end
+  if sub(path, 1, 1) == "/" then
+    path = normal_path(path, scheme)
+  else
+    path = gsub(escape(path, OPAQUE), " $", "%%20")
+  end
   if type(query) == "table" then query = url.encode_query(query) end
   return build {
     scheme = scheme, host = host, port = parts.port, path = path,
@@ -311,13 +331,16 @@ local function set_authority(u, rest, special)
   local why
   if u.scheme ~= "file" then
     why = parse_authority(u, authority, special)
-  elseif authority == "" or lower(authority) == "localhost" then
+  elseif is_drive(authority) then
+    u.host, path = "", "/" .. rest
+  elseif authority == "" then
     u.host = ""
   else
     u.host, why = parse_host(authority, true)
+    if u.host == "localhost" then u.host = "" end
   end
   if special and path == "" then path = "/" end
-  u.path = path ~= "" and normal_path(path) or ""
+  u.path = path ~= "" and normal_path(path, u.scheme) or ""
   return why
 end
 
@@ -333,9 +356,13 @@ local function resolve(u, rest, base, special)
     u.path = base.path
     u.query = u.query or base.query
   elseif sub(rest, 1, 1) == "/" then
-    u.path = normal_path(rest)
+    local drive = u.scheme == "file" and not begins_with_drive(sub(rest, 2))
+      and match(base.path .. "/", "^(/[A-Za-z]:)/")
+    u.path = normal_path((drive or "") .. rest, u.scheme)
+  elseif u.scheme == "file" and begins_with_drive(rest) then
+    u.path = normal_path("/" .. rest, u.scheme)
   else
-    u.path = normal_path((match(base.path, "^.*/") or "/") .. rest)
+    u.path = normal_path(folder_of(base) .. rest, u.scheme)
   end
 end
 
@@ -359,15 +386,15 @@ local function locate(u, scheme, rest, base)
   if sub(rest, 1, 2) ~= "//" and special and base and base.scheme == scheme then
     return resolve(u, rest, base, special)
   elseif scheme == "file" and sub(rest, 1, 2) ~= "//" then
-    u.host, u.path = "", normal_path(sub(rest, 1, 1) == "/" and rest or "/" .. rest)
+    u.host, u.path = "", normal_path(sub(rest, 1, 1) == "/" and rest or "/" .. rest, "file")
   elseif special and scheme ~= "file" then
     return set_authority(u, gsub(rest, "^/+", ""), special)
   elseif sub(rest, 1, 2) == "//" then
     return set_authority(u, sub(rest, 3), special)
   elseif sub(rest, 1, 1) == "/" then
-    u.path = normal_path(rest)
+    u.path = normal_path(rest, scheme)
   else
-    u.path = escape(rest, CONTROL)
+    u.path = gsub(escape(rest, CONTROL), " $", "%%20")
   end
 end
 

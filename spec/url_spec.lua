@@ -121,6 +121,26 @@ describe("url.parse", function()
     }
   end)
 
+  it("keeps the drive letters of file URLs", function()
+    reads {
+      { "file:///C|/a/../../b", "file:///C:/b" }, { "file:c:\\a", "file:///c:/a" },
+      { "file://C:/..", "file:///C:/" }, { "file:///a/../C|", "file:///C:" },
+      { "file:///Ca/../b", "file:///b" }, { "http://h/C|/..", "http://h/" },
+    }
+    for reference, expected in pairs {
+      ["/b"] = "file:///C:/b", ["../.."] = "file:///C:/", ["D|/x"] = "file:///D:/x",
+      ["/D:/x"] = "file:///D:/x", ["//h/x"] = "file://h/x", ["C|a"] = "file:///C:/x/C|a",
+    } do
+      assert.equal(expected, url.join("file:///C:/x/y", reference), reference)
+    end
+    assert.equal("file:///C:/x", url.join("file:///C:", "x"))
+  end)
+
+  it("encodes a space at the end of a path that is just text", function()
+    reads { { "data:a b  ?q", "data:a b %20?q" }, { "data:a  ", "data:a" } }
+    assert.equal("mailto:a%20", url.build { scheme = "mailto", path = "a " })
+  end)
+
   it("gives every spelling of an IPv4 address as one", function()
     for _, host in ipairs {
       "127.0.0.1", "127.1", "0x7f.1", "0x7F000001", "2130706433", "017700000001", "127.0.1",
