@@ -231,12 +231,13 @@ typedef struct ab_fs_file {
     int append;
     int regular; /* else bytes come when they come */
     unsigned readable : 1, writable : 1;
-    unsigned written : 1; /* close(2) may have something to say */
-    unsigned running : 1; /* a job runs: buffers and fd are its own */
-    unsigned ended : 1;   /* the last fill found the end, not told yet */
-    unsigned closing : 1; /* to be closed once it is idle */
-    int error;            /* of a job nobody waited for; told to the next */
-    ab_op *waiter;        /* at most one */
+    unsigned written : 1;     /* close(2) may have something to say */
+    unsigned running : 1;     /* a job runs: buffers and fd are its own */
+    unsigned ended : 1;       /* the last fill found the end, not told yet */
+    unsigned closing : 1;     /* to be closed once it is idle */
+    unsigned no_straight : 1; /* the system cannot tell what is in memory */
+    int error;                /* of a job nobody waited for; told to the next */
+    ab_op *waiter;            /* at most one */
     int64_t offset; /* in the file, of the next byte to fetch or to store */
     int64_t size;   /* when it was last looked at: how much to fetch */
     char *in;       /* read buffer: in[in_pos .. in_len) is unread */

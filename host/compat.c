@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* The longest name of a file on any system of ours. */
@@ -124,6 +125,24 @@ int ab_compat_open_beneath(int dir, const char *path, int flags, int mode,
             return fd;
     }
     return open_beneath_walk(dir, path, flags, mode);
+}
+
+ssize_t ab_compat_read_cached(int fd, void *to, size_t bytes, int64_t at)
+{
+#ifdef RWF_NOWAIT
+    struct iovec space = {to, bytes};
+    ssize_t n;
+    do
+        n = preadv2(fd, &space, 1, (off_t)at, RWF_NOWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return errno == ENOSYS ? -EOPNOTSUPP : -errno;
+    /* Linux 5.9 and 5.10 say 0 elsewhere than at the end, too. */
+    return n > 0 ? n : -EAGAIN;
+#else
+    (void)fd, (void)to, (void)bytes, (void)at;
+    return -EOPNOTSUPP;
+#endif
 }
 
 int ab_compat_is_proc(int fd)

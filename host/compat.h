@@ -5,7 +5,9 @@
 #define AB_COMPAT_H
 
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 /* A descriptor that only names a place, where there is such a thing.  (Linux
  * refuses O_PATH with O_NONBLOCK, others need it for FIFOs.) */
@@ -44,6 +46,13 @@ int ab_compat_watch_write(int fd);
 /* How many bytes a FILE that is read from holds in its buffer; 0 where the
  * system does not tell. */
 size_t ab_compat_read_ahead(FILE *file);
+
+/* As pread(2), but never waits for a disk or a network: how many bytes were in
+ * memory, more than 0; or a negative errno:
+ *   EAGAIN      none were, or the file ends here
+ *   EOPNOTSUPP  the system cannot tell, of this file or of any
+ *   any other   what pread would say too */
+ssize_t ab_compat_read_cached(int fd, void *to, size_t bytes, int64_t at);
 
 /* Does the descriptor lie in /proc? */
 int ab_compat_is_proc(int fd);

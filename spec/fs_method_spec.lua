@@ -109,11 +109,20 @@ describe("file:read", function()
     assert.are.equal("half whole", f:read())
   end)
 
+  -- Out of the page cache from the 4 KiB page on, where that is possible: the
+  -- pool has to read it.
+  local function uncache(path, page)
+    shell("sync %s; dd if=%s of=/dev/null bs=4096 skip=%d iflag=nocache status=none",
+      path, path, page)
+  end
+
   it("goes on after a wait that was cancelled while the pool read", function()
     local text = {}
     for i = 1, 20000 do text[i] = i end
-    local f <close> = fs.open(put("x", table.concat(text, "\n")))
+    local path = put("x", table.concat(text, "\n"))
+    local f <close> = fs.open(path)
     for _ = 1, 5 do
+      uncache(path, 0)
       local task = spawn(f.read, f, "n")
       sleep(0)
       task:cancel()
@@ -122,6 +131,48 @@ describe("file:read", function()
     local first = f:read "n"
     for i = first + 1, 20000 do
       assert.are.equal(i, f:read "n")
+    end
+  end)
+
+  it("gives the same bytes from the page cache and from the disk", function()
+    local text = {}
+    for i = 1, 200000 do text[i] = i end
+    text = table.concat(text, "\n")
+    local path = put("x", text)
+    for _, page in ipairs { 0, 20, 100 } do
+      for _, format in ipairs { 7, 4096, 65536, 131072, 200000, "L" } do
+        uncache(path, page)
+        local pieces = {}
+        for piece in fs.lines(path, format) do pieces[#pieces + 1] = piece end
+        assert.is_true(table.concat(pieces) == text)
+      end
+    end
+  end)
+
+  it("lets other tasks run between two pieces", function()
+    local f <close> = fs.open(put("x", ("x"):rep(4 << 20)))
+    local turns, pieces = 0, 0
+    local other = spawn(function()
+      while true do
+        turns = turns + 1
+        sleep(0)
+      end
+    end)
+    for piece in f:lines(65536) do pieces = pieces + #piece // 65536 end
+    other:cancel()
+    assert.are.equal(64, pieces)
+    assert.is_true(turns >= 4, turns)
+  end)
+
+  it("jumps about in a file", function()
+    local f <close> = fs.open(put("x", ("0123456789"):rep(100000)))
+    for i = 1, 300 do
+      local to = i * 7919 * 31 % 999000
+      f:seek("set", to)
+      local want = ("0123456789"):rep(101):sub(to % 10 + 1)
+      assert.are.equal(want:sub(1, 1 + i), f:read(1 + i))
+      assert.are.equal(want:sub(2 + i, 600), f:read(599 - i))
+      assert.are.equal(to + 600, f:seek())
     end
   end)
 
