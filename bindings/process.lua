@@ -77,22 +77,37 @@ local function end_all(children)
   end)
 end
 
+-- All that a child writes.  The caller knows of no stream: its errors speak of
+-- the program.
+local function read_all(what, program, name, stream, max)
+  local ok, data = pcall(stream.read_all, stream, { max = max })
+  if ok then return data end
+  if type(data) == "table" and (data.code == "ELIMIT" or data.code == "ENOMEM") then
+    data.op, data.program, data.stream = what, program, name
+    data.message = data.code == "ELIMIT" and
+      program .. " wrote more than max_output = " .. max .. " bytes to its " .. name or
+      "no memory for what " .. program .. " wrote to its " .. name
+  end
+  error(data, 0)
+end
+
 -- Reads all there is of the streams while the children run. Who still holds a
 -- pipe when they have ended has `linger` seconds to say more.
-local function collect(children, input, max, linger)
+local function collect(what, commands, children, input, max, linger)
   local result = { statuses = {}, signals = {} }
   local g <close> = group()
   local readers, streams = {}, {}
-  local function read(stream)
+  local function read(i, name)
+    local stream = children[i][name]
     if not stream then return end
-    local task = g:spawn(stream.read_all, stream, { max = max })
+    local task = g:spawn(read_all, what, commands[i][1], name, stream, max)
     readers[#readers + 1] = task
     streams[task] = stream
     return task
   end
   local n = #children
-  local out, errs = read(children[n].stdout), {}
-  for i = 1, n do errs[#errs + 1] = read(children[i].stderr) end
+  local out, errs = read(n, "stdout"), {}
+  for i = 1, n do errs[#errs + 1] = read(i, "stderr") end
   if input then g:spawn(feed, children[1].stdin, input) end
   for i = 1, n do
     result.statuses[i], result.signals[i] = children[i]:wait()
@@ -183,14 +198,14 @@ local function run_all(what, commands, options)
   end
   local result
   if seconds then
-    local ok, err = pcall(timeout, seconds, collect, children, input, max, linger)
+    local ok, err = pcall(timeout, seconds, collect, what, commands, children, input, max, linger)
     if not ok and type(err) == "table" and err.code == "ETIMEDOUT" then
       error(failure("ETIMEDOUT", what, err.message, commands[1][1]), 0)
     end
     if not ok then error(err, 0) end
     result = err
   else
-    result = collect(children, input, max, linger)
+    result = collect(what, commands, children, input, max, linger)
   end
   if must then check(what, commands, result) end
   return result

@@ -139,6 +139,17 @@ describe("process", function()
         { max_output = 100000 }).stdout)
     end)
 
+    it("says which program wrote too much, to what", function()
+      local err = failure(run, "yes", { max_output = 1000 })
+      assert.are.equal("process.run: yes wrote more than max_output = 1000 bytes to its stdout " ..
+        "(ELIMIT)", tostring(err))
+      assert.are.equal("yes", err.program)
+      assert.are.equal("stdout", err.stream)
+      err = failure(process.pipe, { { "sh", "-c", "yes >&2" }, { "cat" } }, { max_output = 1000 })
+      assert.are.equal("process.pipe: sh wrote more than max_output = 1000 bytes to its stderr " ..
+        "(ELIMIT)", tostring(err))
+    end)
+
     it("ends the program when it is cancelled", function()
       local task, pid = running('echo $$ >"$1"; exec sleep 100', {})
       assert.is_true(is_alive(pid))
