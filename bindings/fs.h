@@ -356,6 +356,7 @@ int ab_fs_entries_id(lua_State *L);
 int ab_fs_entries_close(lua_State *L);
 int ab_fs_glob_match(lua_State *L);
 int ab_fs_remove(lua_State *L);
+int ab_fs_remove_now(lua_State *L);
 int ab_fs_copy(lua_State *L);
 
 /* As ab_fs_check_path, without slashes at its end. */

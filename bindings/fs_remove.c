@@ -7,6 +7,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -212,4 +214,24 @@ int ab_fs_remove(lua_State *L)
     int recursive = ab_option_boolean(L, 2, "recursive", 0);
     ab_grants_check_path(L, AB_GRANT_WRITE, "fs.remove", path);
     return ab_fs_op_start(L, &new_remove(L, path, recursive)->base);
+}
+
+/* remove_now(path): a tree, on the spot; what is gone already is fine.  For a
+ * <close> that runs where nothing may wait. */
+int ab_fs_remove_now(lua_State *L)
+{
+    remove_op r = {.recursive = 1};
+    const char *path = ab_fs_trim_path(L, 1);
+    ab_grants_check_path(L, AB_GRANT_WRITE, remove_type.name, path);
+    r.base.op.box = ab_box_of(L);
+    r.base.path = (char *)(uintptr_t)path; /* only looked at */
+    int err = run_remove(&r.base.job);
+    char failed[1024];
+    snprintf(failed, sizeof failed, "%s", r.failed ? r.failed : path);
+    free(r.failed);
+    if (err == ASYNCBOX_EDENIED)
+        return ab_grants_denied_path(L, AB_GRANT_WRITE, remove_type.name, path);
+    if (err && err != UV_ENOENT)
+        return ab_error_path(L, err, remove_type.name, failed);
+    return 0;
 }

@@ -4,6 +4,7 @@
 local fs, core, async = ...
 local misuse, check_options, check = core.misuse, core.options, core.check
 local random_name, default_folder, shield = core.random_name, core.temporary, async.shield
+local remove_now = core.remove_now
 local pcall, error, type, setmetatable = pcall, error, type, setmetatable
 local find = string.find
 
@@ -45,13 +46,23 @@ local function remove(path)
   if not ok and (type(err) ~= "table" or err.code ~= "ENOENT") then error(err, 0) end
 end
 
+-- Where nothing may wait (os.exit, the end of a generator that failed, no more
+-- memory for a wait) it is done on the spot; what the disk refuses is refused
+-- there, too.
+local function discard(path)
+  if not pcall(shield, remove, path) then remove_now(path) end
+end
+
 local function close(self)
   if self.closed then return end
   self.closed = true
-  if not self.file then return shield(remove, self.path) end
+  if not self.file then return discard(self.path) end
   local ok, err = pcall(shield, self.file.close, self.file)
-  shield(remove, self.folder)
-  if not ok then error(err, 0) end
+  if not ok then
+    local _ <close> = self.file -- which does what it can without a wait
+  end
+  discard(self.folder)
+  if not ok and type(err) == "table" and err.path then error(err, 0) end
 end
 
 local function class(name)

@@ -124,6 +124,7 @@ static const luaL_Reg core[] = {
     {"random_name", l_random_name},
     {"temporary", l_temporary},
     {"probe", l_probe},
+    {"remove_now", ab_fs_remove_now},
     {"match", ab_fs_glob_match},
     {"entries", ab_fs_entries},
     {"entries_next", ab_fs_entries_next},

@@ -2,6 +2,7 @@
 
 local async = require "asyncbox"
 local fs = require "asyncbox.fs"
+local cli = require "spec.support.cli"
 local folder = require "spec.support.folder"
 local sandboxed = require("spec.support.sandboxed").run
 local at, failure = folder.at, folder.failure
@@ -47,6 +48,60 @@ describe("fs.tempdir", function()
       assert.are.equal("ECANCELED", failure(task.await, task).code)
       assert.are.same({}, left())
     end
+  end)
+
+  it("is removed where nothing may wait, too", function()
+    local function left_open()
+      local t <close> = fs.tempdir { dir = folder.path }
+      local f <close> = fs.tempfile { dir = folder.path }
+      f.file:write "gathered"
+      fs.mkdir(t.path .. "/a/b", { parents = true })
+      fs.write(t.path .. "/a/b/c", "x")
+      coroutine.yield(t, f)
+      error "failed"
+    end
+    local co = coroutine.create(left_open)
+    local _, _, f = coroutine.resume(co)
+    assert.are.equal(2, #left())
+    assert.is_true(coroutine.close(co))
+    assert.are.same({}, left())
+    assert.matches("closed", tostring(f.file))
+
+    local generator = coroutine.wrap(left_open)
+    generator()
+    assert.matches("failed", failure(generator))
+    assert.are.same({}, left())
+  end)
+
+  it("is removed when the script calls os.exit", function()
+    local r = cli.run { "-e", [[
+      local async = require "asyncbox"
+      local fs = async.fs
+      async.spawn(function()
+        local t <close> = fs.tempfile { dir = "]] .. folder.path .. [[" }
+        async.sleep(3600)
+      end)
+      local t <close> = fs.tempdir { dir = "]] .. folder.path .. [[" }
+      fs.write(t.path .. "/x", "x")
+      while #fs.list "]] .. folder.path .. [[" < 2 do async.sleep(0) end
+      os.exit(3)
+    ]] }
+    assert.are.equal("", r.stderr)
+    assert.are.equal(3, r.status)
+    assert.are.same({}, left())
+  end)
+
+  it("raises what the disk says when it cannot be removed", function()
+    local t, err
+    local mounted = folder.with_full_disk(function()
+      folder.shell("mkdir %s", at "m/d")
+      t = fs.tempdir { dir = at "m/d" }
+      folder.shell("mount -o remount,ro %s", at "m")
+      err = failure(t.close, t)
+    end)
+    if not mounted then return pending "this user may not mount" end
+    assert.are.equal("EROFS", err.code)
+    assert.are.equal(t.path, err.path)
   end)
 
   it("says what is wrong with its options, or with the place", function()
