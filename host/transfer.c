@@ -84,8 +84,9 @@ static int set_method(ab_transfer *t)
 static int set_lines(ab_transfer *t)
 {
     const ab_lines *lines = t->lines ? t->lines : t->client->lines;
-    if (!lines)
+    if (lines == t->easy->lines)
         return 0;
+    t->easy->lines = lines;
     t->easy->bent |= t->lines != NULL;
     return t->client->curl->easy_setopt(t->easy->curl, CURLOPT_HTTPHEADER,
                                         lines->list)
@@ -125,6 +126,24 @@ static int go(ab_transfer *t, const char *url)
     return 0;
 }
 
+/* The client's, if those say all. */
+static int choose_lines(ab_transfer *t, const ab_request *r)
+{
+    ab_client *client = t->client;
+    const ab_bytes *text = &client->headers;
+    const ab_lines *shared = ab_client_lines(client);
+    int flags = AB_LINES_AGENT | (has_body(t) ? AB_LINES_BODY : 0);
+    if (!shared)
+        return UV_ENOMEM;
+    if (ab_settings_decompress(t->settings, client->settings))
+        flags |= AB_LINES_ENCODINGS;
+    if (!r->lines && flags == shared->flags)
+        return 0;
+    t->lines = r->lines ? ab_lines_new(client, r->lines, r->lines_bytes, flags)
+                        : ab_lines_new(client, text->data, text->length, flags);
+    return t->lines ? 0 : UV_ENOMEM;
+}
+
 static int ask(ab_transfer *t, const ab_request *r)
 {
     ab_box *box = t->box;
@@ -134,22 +153,19 @@ static int ask(ab_transfer *t, const ab_request *r)
         return UV_ENOMEM; /* with its NUL: an empty body is a body */
     if (r->body)
         t->upload.length--;
-    int flags = has_body(t) ? AB_LINES_BODY : 0;
-    const ab_lines *shared = client->lines;
-    const char *text = r->lines ? r->lines : shared ? shared->text : NULL;
-    size_t bytes = r->lines ? r->lines_bytes : shared ? shared->text_bytes : 0;
-    if (r->lines || flags) {
-        t->lines = ab_lines_new(box, text, bytes, flags);
-        if (!t->lines)
+    if (r->setting_count) {
+        t->settings = ab_settings_new(box, r->settings, r->setting_count);
+        if (!t->settings)
             return UV_ENOMEM;
     }
+    if (choose_lines(t, r) < 0)
+        return UV_ENOMEM;
     t->easy = ab_easy_take(client, t);
     if (!t->easy)
         return UV_ENOMEM;
-    if (r->setting_count) {
-        t->settings = ab_settings_new(box, r->settings, r->setting_count);
+    if (t->settings) {
         t->easy->bent = 1;
-        if (!t->settings || ab_settings_apply(t->settings, t->easy) < 0)
+        if (ab_settings_apply(t->settings, t->easy) < 0)
             return UV_ENOMEM;
     }
     return go(t, r->url);
@@ -212,7 +228,8 @@ static int strip_lines(ab_transfer *t, int flags)
         return 0;
     if (!(flags & AB_LINES_NO_CONTENT) && has_body(t))
         flags |= AB_LINES_BODY;
-    ab_lines *lines = ab_lines_new(box, from->text, from->text_bytes, flags);
+    ab_lines *lines =
+        ab_lines_new(t->client, from->text, from->text_bytes, flags);
     if (!lines)
         return UV_ENOMEM;
     ab_lines_free(box, t->lines);

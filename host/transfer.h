@@ -60,7 +60,8 @@ const char *ab_client_trouble(void);
 void ab_client_free(ab_client *client);
 
 /* Headers sent with every request that brings none of its own: lines of the
- * form "Name: value", each ended by a NUL.  Copied.  0 or UV_ENOMEM. */
+ * form "Name: value", each ended by a NUL.  Once, before the first.  Copied.
+ * 0 or UV_ENOMEM. */
 int ab_client_headers(ab_client *client, const char *lines, size_t bytes);
 
 /* Options of all its transfers, once, before the first.  Copied.  0 or

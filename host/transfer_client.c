@@ -22,6 +22,7 @@ static int set_fixed_options(ab_easy *easy)
     CURL *c = easy->curl;
     unsigned bad = 0;
     easy->bent = 0;
+    easy->lines = NULL;
     easy->total_ms = easy->connect_ms = 0;
     bad |= curl->easy_setopt(c, CURLOPT_PRIVATE, easy);
     bad |= curl->easy_setopt(c, CURLOPT_WRITEDATA, easy);
@@ -39,8 +40,8 @@ static int set_fixed_options(ab_easy *easy)
     bad |= curl->easy_setopt(c, CURLOPT_PROXY, ""); /* also no environment */
     bad |= curl->easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     bad |= curl->easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
+    /* The header is one of the lines. */
     bad |= curl->easy_setopt(c, CURLOPT_ACCEPT_ENCODING, "");
-    bad |= curl->easy_setopt(c, CURLOPT_USERAGENT, client->user_agent);
     /* Older libcurls than 7.85 know these two not; they are a second line of
      * defence, the URL was checked. */
     curl->easy_setopt(c, OPTION_PROTOCOLS_STR, "http,https");
@@ -217,8 +218,9 @@ void ab_client_release(ab_client *client)
     ab_box *box = client->box;
     ab_box_free(box, client->socks, client->socks_size * sizeof *client->socks);
     ab_lines_free(box, client->lines);
+    ab_bytes_free(box, &client->headers);
     ab_settings_free(box, client->settings);
-    free_text(box, client->user_agent);
+    free_text(box, client->agent);
     ab_box_free(box, client, sizeof *client);
 }
 
@@ -273,6 +275,19 @@ int ab_client_settings(ab_client *client, const ab_setting *list,
     return client->settings ? 0 : UV_ENOMEM;
 }
 
+static int set_agent(ab_client *client, const char *agent)
+{
+    size_t bytes = sizeof AB_AGENT + strlen(agent);
+    if (!*agent)
+        return 0;
+    client->agent = ab_box_alloc(client->box, bytes);
+    if (!client->agent)
+        return UV_ENOMEM;
+    strcpy(client->agent, AB_AGENT);
+    strcat(client->agent, agent);
+    return 0;
+}
+
 int ab_client_new(ab_box *box, const ab_client_config *config, ab_client **slot)
 {
     if (box->closing) /* a finalizer's idea: nobody would close it any more */
@@ -294,11 +309,8 @@ int ab_client_new(ab_box *box, const ab_client_config *config, ab_client **slot)
     uv_timer_init(&box->loop.uv, &client->stall_timer);
     client->timer.data = client->stall_timer.data = client;
     client->handles = 2;
-    size_t bytes = strlen(config->user_agent) + 1;
-    client->user_agent = ab_box_alloc(box, bytes);
-    if (client->user_agent)
-        memcpy(client->user_agent, config->user_agent, bytes);
-    if (!client->user_agent || start_multi(client, config) < 0) {
+    if (set_agent(client, config->user_agent) < 0 ||
+        start_multi(client, config) < 0) {
         ab_client_free(client);
         return UV_ENOMEM;
     }

@@ -13,18 +13,27 @@ typedef struct ab_lines {
     struct curl_slist *list; /* NULL: no lines */
     const char *text;        /* lines, each ended by a NUL */
     size_t text_bytes;
+    int flags; /* those it was made with */
 } ab_lines;
 
 enum {
     AB_LINES_NO_CREDENTIALS = 1, /* leave out Authorization, Cookie */
     AB_LINES_NO_CONTENT = 2,     /* leave out Content-* */
-    AB_LINES_BODY = 4            /* for a request with a body: add what keeps
+    AB_LINES_BODY = 4,           /* for a request with a body: add what keeps
                                     curl from inventing headers */
+    AB_LINES_AGENT = 8,          /* add the client's User-Agent, */
+    AB_LINES_ENCODINGS = 16      /* and what we can decompress, where the text
+                                    says nothing of them */
 };
 
 /* NULL: no memory. */
-ab_lines *ab_lines_new(ab_box *box, const char *text, size_t bytes, int flags);
+ab_lines *ab_lines_new(const ab_client *client, const char *text, size_t bytes,
+                       int flags);
+/* Those of all requests that bring none of their own; NULL: no memory. */
+const ab_lines *ab_client_lines(ab_client *client);
 void ab_lines_free(ab_box *box, ab_lines *lines);
+
+#define AB_AGENT "User-Agent: "
 
 /* A curl handle with its fixed options set; used over and over. */
 struct ab_easy {
@@ -32,6 +41,7 @@ struct ab_easy {
     ab_client *client;
     ab_transfer *transfer;     /* who uses it, or NULL */
     ab_link link;              /* in client->idle */
+    const ab_lines *lines;     /* as they are set, or NULL */
     int bent;                  /* has options that only a reset takes off */
     long total_ms, connect_ms; /* as they are set; 0: curl's default */
     int denied_port, proxy_port;
@@ -66,12 +76,13 @@ struct ab_client {
     unsigned idle_count;
     ab_sock **socks; /* by descriptor */
     size_t socks_size;
-    size_t handles;  /* of libuv's, not yet closed: they keep it in memory */
-    ab_lines *lines; /* what ab_client_headers was given, or NULL */
+    size_t handles;   /* of libuv's, not yet closed: they keep it in memory */
+    ab_bytes headers; /* what ab_client_headers was given */
+    ab_lines *lines;  /* see ab_client_lines; NULL: not yet made */
     ab_settings *settings; /* or NULL */
     CURLSH *share;         /* with the cookies, or NULL */
     int cookies_seen;      /* how many came since they were counted */
-    char *user_agent;
+    char *agent;           /* AB_AGENT and the user agent, or NULL */
     unsigned held; /* transfers that scripts hold and that are not done */
     int woken;     /* a task can go on */
     int closing;
@@ -126,6 +137,8 @@ void ab_settings_withhold(ab_easy *easy);
 const char *ab_settings_unix(const ab_transfer *t);
 /* Is it led elsewhere, by a socket or by AB_SET_CONNECT_TO? */
 int ab_settings_leads(const ab_transfer *t);
+/* Is a compressed body asked for, and decompressed? */
+int ab_settings_decompress(const ab_settings *own, const ab_settings *shared);
 /* Does curl answer a 401 by itself? */
 int ab_settings_is_digest(const ab_transfer *t);
 /* The URL without user and password, to be freed with curl's free; NULL: no

@@ -4,6 +4,7 @@
 #include "transfer.h"
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Loading libcurl and its 35 libraries costs 4-6 ms and 6 MB, which scripts
  * that fetch nothing must not pay.  It stays open for good: its threads for
@@ -12,6 +13,27 @@ static ab_curl table;
 static int usable;
 static ab_library library = {.soname = ASYNCBOX_CURL_SONAME};
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* By number: the headers that we are compiled with may be older. */
+static const struct {
+    int feature;
+    const char *name;
+} codings[] = {{1 << 3, "gzip, deflate"}, {1 << 23, "br"}, {1 << 26, "zstd"}};
+
+static const char *list_encodings(void)
+{
+    static char line[64];
+    static const char name[] = "Accept-Encoding";
+    int known = table.version_info(CURLVERSION_FIRST)->features;
+    const char *joint = ": ";
+    strcpy(line, name);
+    for (size_t i = 0; i < sizeof codings / sizeof *codings; i++)
+        if (known & codings[i].feature) {
+            strcat(strcat(line, joint), codings[i].name);
+            joint = ", ";
+        }
+    return line[sizeof name - 1] ? line : NULL;
+}
 
 static void open_library(void)
 {
@@ -28,6 +50,7 @@ static void open_library(void)
                  "libcurl does not start: %s", table.easy_strerror(code));
         return;
     }
+    table.encodings = list_encodings();
     usable = 1;
 }
 

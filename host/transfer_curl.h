@@ -22,6 +22,7 @@
       (CURLM * multi, curl_socket_t fd, int events, int *running))             \
     X(multi_info_read, CURLMsg *, (CURLM * multi, int *left))                  \
     X(multi_cleanup, CURLMcode, (CURLM * multi))                               \
+    X(version_info, curl_version_info_data *, (CURLversion age))               \
     X(share_init, CURLSH *, (void))                                            \
     X(share_setopt, CURLSHcode, (CURLSH * share, CURLSHoption option, ...))    \
     X(share_cleanup, CURLSHcode, (CURLSH * share))                             \
@@ -38,6 +39,8 @@ typedef struct ab_curl {
 #define AB_CURL_FIELD(name, result, arguments) result(*name) arguments;
     AB_CURL_FUNCTIONS(AB_CURL_FIELD)
 #undef AB_CURL_FIELD
+    const char *encodings; /* a header line, "Accept-Encoding: ...": what it can
+                              decompress; NULL: nothing */
 } ab_curl;
 
 /* The table, or NULL when libcurl cannot be opened.  Any thread. */

@@ -50,34 +50,56 @@ static void add_line(maker *m, const char *line)
     m->out += n;
 }
 
-ab_lines *ab_lines_new(ab_box *box, const char *text, size_t bytes, int flags)
+/* What is added to the lines of a text, as far as it has none of that name.  As
+ * options of curl's, the first two would cost twice as much: it formats those,
+ * character by character, once alone and once more with the whole. */
+typedef struct extra {
+    int flag;
+    const char *name, *line;
+} extra;
+
+enum { EXTRAS = 4 };
+
+static void list_extras(const ab_client *client, extra *extras)
 {
+    extras[0] = (extra){AB_LINES_AGENT, "User-Agent", client->agent};
+    extras[1] =
+        (extra){AB_LINES_ENCODINGS, "Accept-Encoding", client->curl->encodings};
+    extras[2] = (extra){AB_LINES_BODY, "Expect", no_expect};
+    extras[3] = (extra){AB_LINES_BODY, "Content-Type", no_type};
+}
+
+ab_lines *ab_lines_new(const ab_client *client, const char *text, size_t bytes,
+                       int flags)
+{
+    extra extras[EXTRAS];
     const char *end = text ? text + bytes : NULL;
-    size_t count = 2; /* the two that may be added */
+    size_t count = EXTRAS, extra_bytes = 0;
+    list_extras(client, extras);
+    for (int i = 0; i < EXTRAS; i++)
+        extra_bytes += extras[i].line ? strlen(extras[i].line) + 1 : 0;
     for (const char *line = text; line != end; line = next_line(line))
         count++;
     size_t text_at = sizeof(ab_lines) + count * sizeof(struct curl_slist);
-    size_t room = text_at + bytes + sizeof no_expect + sizeof no_type;
-    ab_lines *lines = ab_box_alloc(box, room);
+    size_t room = text_at + bytes + extra_bytes;
+    ab_lines *lines = ab_box_alloc(client->box, room);
     if (!lines)
         return NULL;
     lines->bytes = room;
+    lines->flags = flags;
     lines->text = (char *)lines + text_at;
     maker m = {(void *)(lines + 1), &lines->list, (char *)lines + text_at};
-    int add_expect = flags & AB_LINES_BODY, add_type = add_expect;
     for (const char *line = text; line != end; line = next_line(line)) {
         if (is_left_out(line, flags))
             continue;
-        if (is_named(line, "Expect"))
-            add_expect = 0;
-        if (is_named(line, "Content-Type"))
-            add_type = 0;
+        for (int i = 0; i < EXTRAS; i++)
+            if (is_named(line, extras[i].name))
+                extras[i].line = NULL;
         add_line(&m, line);
     }
-    if (add_expect)
-        add_line(&m, no_expect);
-    if (add_type)
-        add_line(&m, no_type);
+    for (int i = 0; i < EXTRAS; i++)
+        if (extras[i].line && (flags & extras[i].flag))
+            add_line(&m, extras[i].line);
     *m.link = NULL;
     lines->text_bytes = (size_t)(m.out - lines->text);
     return lines;
@@ -91,12 +113,19 @@ void ab_lines_free(ab_box *box, ab_lines *lines)
 
 int ab_client_headers(ab_client *client, const char *text, size_t bytes)
 {
-    ab_lines *lines = ab_lines_new(client->box, text, bytes, 0);
-    if (!lines)
-        return UV_ENOMEM;
-    ab_lines_free(client->box, client->lines);
-    client->lines = lines;
-    return 0;
+    return bytes ? ab_bytes_add(client->box, &client->headers, text, bytes) : 0;
+}
+
+const ab_lines *ab_client_lines(ab_client *client)
+{
+    int flags = AB_LINES_AGENT;
+    if (client->lines)
+        return client->lines;
+    if (ab_settings_decompress(NULL, client->settings))
+        flags |= AB_LINES_ENCODINGS;
+    client->lines = ab_lines_new(client, client->headers.data,
+                                 client->headers.length, flags);
+    return client->lines;
 }
 
 /* ---- URLs ---- */

@@ -254,6 +254,10 @@ static int set_proxy(ab_transfer *t, const char *proxy)
     curl->easy_setopt(easy->curl, CURLOPT_NOPROXY, "");
     /* Its answer to CONNECT is no response of the server's. */
     curl->easy_setopt(easy->curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    /* For its own ears, in CONNECT; to the server goes a line. */
+    if (t->client->agent)
+        curl->easy_setopt(easy->curl, CURLOPT_USERAGENT,
+                          t->client->agent + sizeof AB_AGENT - 1);
     /* A proxy looks names up itself; told another address to connect, it would
      * reach for a sandbox what nobody has granted. */
     curl->easy_setopt(easy->curl, CURLOPT_CONNECT_TO, NULL);
@@ -316,6 +320,14 @@ int ab_settings_leads(const ab_transfer *t)
 {
     return (t->settings || t->client->settings) &&
            (text_of(t, AB_SET_UNIX_SOCKET) || text_of(t, AB_SET_CONNECT_TO));
+}
+
+int ab_settings_decompress(const ab_settings *own, const ab_settings *shared)
+{
+    const ab_setting *s = find(own, AB_SET_DECOMPRESS);
+    if (!s)
+        s = find(shared, AB_SET_DECOMPRESS);
+    return !s || s->number;
 }
 
 int ab_settings_is_digest(const ab_transfer *t)

@@ -302,10 +302,63 @@ describe("a request", function()
     end)
   end)
 
-  it("asks for compressed bodies unless told not to", function()
-    assert.matches("gzip", sent("get").headers["accept-encoding"])
-    assert.is_nil(sent("get", { decompress = false }).headers["accept-encoding"])
-    assert.matches("gzip", sent("get").headers["accept-encoding"])
+  describe("says by itself", function()
+    -- The values of a header, in the order in which they came.
+    local function values(request, name)
+      local found = {}
+      for _, line in ipairs(request.lines) do
+        local key, value = line:match "^([^:]+): ?(.*)$"
+        if key:lower() == name then found[#found + 1] = value end
+      end
+      return found
+    end
+
+    local function encodings(...) return values(sent(...), "accept-encoding") end
+
+    it("which compressed bodies it can read, unless told not to", function()
+      local all = encodings "get"
+      assert.equal(1, #all)
+      assert.matches("^gzip, deflate", all[1])
+      assert.same({}, encodings("get", { decompress = false }))
+      assert.same(all, encodings("post", { json = {} }))
+      assert.same(all, encodings("get", { headers = { ["X-A"] = "b" } }))
+      assert.same({}, encodings("get", { headers = { ["X-A"] = "b" }, decompress = false }))
+      assert.same({ "br" }, encodings("get", { headers = { ["accept-encoding"] = "br" } }))
+      assert.same({ "br" },
+        encodings("get", { headers = { ["accept-encoding"] = "br" }, decompress = false }))
+      assert.same({}, encodings("get", { headers = { ["accept-encoding"] = false } }))
+      assert.same(all, encodings "get")
+      local session <close> = http.session { decompress = false, headers = { ["X-A"] = "b" } }
+      session:get(url)
+      assert.same({}, values(last(), "accept-encoding"))
+      session:get(url, { decompress = true })
+      assert.same(all, values(last(), "accept-encoding"))
+      assert.equal("b", last().headers["x-a"])
+    end)
+
+    it("who it is, also to the next host and to a proxy", function()
+      local me = values(sent "get", "user-agent")
+      assert.equal(1, #me)
+      assert.matches("^asyncbox/%d", me[1])
+      assert.same(me, values(sent("put", { body = "x" }), "user-agent"))
+      assert.same({ "you" },
+        values(sent("get", { headers = { ["USER-AGENT"] = "you" } }), "user-agent"))
+      local session <close> = http.session { user_agent = "robot" }
+      local nobody <close> = http.session { user_agent = "" }
+      local there = raw.page("302 Found", "", "Location: " .. url)
+      local other <close> = raw.serve(function() return there end)
+      session:post(other.url, { body = "x", headers = { Authorization = "secret" } })
+      assert.same({ "robot" }, values(last(), "user-agent"))
+      assert.matches("gzip", last().headers["accept-encoding"])
+      assert.is_nil(last().headers.authorization)
+      nobody:get(url)
+      assert.same({}, values(last(), "user-agent"))
+      local proxy <close> = raw.serve(function() return raw.page("403 Forbidden", "") end)
+      assert_code("EHTTP", session.get, session, "https://example.org/", { proxy = proxy.url })
+      assert.equal("CONNECT", proxy.requests[1].method)
+      assert.same({ "robot" }, values(proxy.requests[1], "user-agent"))
+      assert.same({}, values(proxy.requests[1], "accept-encoding"))
+    end)
   end)
 
   it("raises for a bad status when it is told to", function()
