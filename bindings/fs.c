@@ -10,6 +10,7 @@ typedef struct open_op {
     ab_fs_op base;
     char mode[4];
     int perm; /* of a file that is made */
+    int last; /* no descriptor left is an error */
     ab_fs_opened opened;
 } open_op;
 
@@ -54,9 +55,12 @@ static int run_open(ab_fs_job *job)
     return 0;
 }
 
+/* Nothing at all when descriptors ran out the first time: see go_on. */
 static int push_open(lua_State *L, ab_op *op)
 {
     open_op *o = (open_op *)op;
+    if (!o->last && (op->status == UV_EMFILE || op->status == UV_ENFILE))
+        return 0;
     ab_fs_op_check(L, op);
     ab_fs_file_push(L, &o->base.job.fd, &o->opened, o->mode, o->base.path);
     return 1;
@@ -70,6 +74,63 @@ static const ab_op_type open_type = {
     .cancel = ab_fs_op_cancel,
     .drop = ab_fs_op_drop,
 };
+
+static const ab_op_type lines_type = {
+    .name = "fs.lines",
+    .size = sizeof(open_op),
+    .flags = AB_OP_EXTERNAL,
+    .push = push_open,
+    .cancel = ab_fs_op_cancel,
+    .drop = ab_fs_op_drop,
+};
+
+/* Steps 3 to 5; the path is argument 1. */
+static int start_open(lua_State *L, const ab_op_type *type, const char *mode,
+                      int perm, int last, lua_KFunction k)
+{
+    ab_grant_kind kind =
+        mode[0] == 'r' && mode[1] != '+' ? AB_GRANT_READ : AB_GRANT_WRITE;
+    open_op *o =
+        (open_op *)ab_fs_op_new(L, type, lua_tostring(L, 1), kind, run_open);
+    memcpy(o->mode, mode, sizeof o->mode);
+    o->perm = perm;
+    o->last = last;
+    int err = ab_fs_start(&o->base.job);
+    if (err)
+        return ab_op_fail(L, &o->base.op, err, "path", o->base.path);
+    return ab_task_parkk(L, &o->base.op, last, k);
+}
+
+/* Is there a file now?  If not, the descriptors of files that were dropped are
+ * given back, for a second try; but not for each of many tasks that are refused
+ * one after the other. */
+static int go_on(lua_State *L)
+{
+    static const char key = 0; /* registry: how many handles that left */
+    const ab_box *box = ab_box_of(L);
+    if (ab_object_test(L, -1, &ab_fs_class))
+        return 1;
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TNIL ||
+        box->live_handles > (size_t)lua_tointeger(L, -1)) {
+        lua_gc(L, LUA_GCCOLLECT);
+        lua_pushinteger(L, (lua_Integer)box->live_handles);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+    }
+    lua_pop(L, 1);
+    return 0;
+}
+
+static int open_opened(lua_State *L, int status, lua_KContext ctx)
+{
+    char mode[4] = "";
+    (void)status, (void)ctx;
+    if (go_on(L))
+        return 1;
+    ab_task_check(L, open_type.name);
+    read_mode(lua_tostring(L, 2), mode);
+    return start_open(L, &open_type, mode, (int)lua_tointeger(L, 3), 1,
+                      open_opened);
+}
 
 static int l_open(lua_State *L)
 {
@@ -90,29 +151,23 @@ static int l_open(lua_State *L)
     if (writes)
         ab_grants_check_path(L, AB_GRANT_WRITE, "fs.open", path);
 
-    open_op *o = (open_op *)ab_fs_op_new(
-        L, &open_type, path, writes ? AB_GRANT_WRITE : AB_GRANT_READ, run_open);
-    memcpy(o->mode, mode, sizeof mode);
-    o->perm = (int)perm;
-    return ab_fs_op_start(L, &o->base);
+    lua_settop(L, 1);
+    lua_pushstring(L, mode);
+    lua_pushinteger(L, perm);
+    return start_open(L, &open_type, mode, (int)perm, 0, open_opened);
 }
 
 /* ---- lines ---- */
-
-static const ab_op_type lines_type = {
-    .name = "fs.lines",
-    .size = sizeof(open_op),
-    .flags = AB_OP_EXTERNAL,
-    .push = push_open,
-    .cancel = ab_fs_op_cancel,
-    .drop = ab_fs_op_drop,
-};
 
 /* On the stack: the path, the formats, the file.  The file is the fourth value
  * too, which `for` closes. */
 static int lines_opened(lua_State *L, int status, lua_KContext ctx)
 {
     (void)status, (void)ctx;
+    if (!go_on(L)) {
+        ab_task_check(L, lines_type.name);
+        return start_open(L, &lines_type, "r\0\0", 0, 1, lines_opened);
+    }
     int top = lua_gettop(L);
     lua_getfield(L, top, "lines");
     lua_pushvalue(L, top);
@@ -133,13 +188,7 @@ static int l_lines(lua_State *L)
     ab_fs_scan_init(L, &scan, 2); /* bad formats are told here */
     luaL_checkstack(L, AB_FS_FORMATS + 8, NULL);
     ab_grants_check_path(L, AB_GRANT_READ, lines_type.name, path);
-    open_op *o =
-        (open_op *)ab_fs_op_new(L, &lines_type, path, AB_GRANT_READ, run_open);
-    o->mode[0] = 'r';
-    int err = ab_fs_start(&o->base.job);
-    if (err)
-        return ab_op_fail(L, &o->base.op, err, "path", o->base.path);
-    return ab_task_parkk(L, &o->base.op, 0, lines_opened);
+    return start_open(L, &lines_type, "r\0\0", 0, 0, lines_opened);
 }
 
 /* ---- the module ---- */

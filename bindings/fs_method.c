@@ -88,21 +88,43 @@ static int push_read(lua_State *L, ab_op *op)
     return take_scan(L, file, &wait->scan);
 }
 
+/* Steps 3 and 4 of a read.  NULL: there was no memory, and garbage was
+ * collected (files that were dropped may hold what this one needs); finalizers
+ * may have used the file meanwhile, so all is to be looked at again. */
+static ab_op *start_read(lua_State *L, ab_fs_file *file, const ab_op_type *type,
+                         const ab_fs_scan *scan, int is_last)
+{
+    ab_fs_wait *wait = (ab_fs_wait *)ab_op_new(L, type);
+    wait->scan = *scan;
+    int err = ab_fs_file_wait(file, wait, AB_FS_WANT_READ);
+    if (!err)
+        return &wait->op;
+    if (err != UV_ENOMEM || is_last)
+        ab_op_fail(L, &wait->op, err, "path", file->path);
+    ab_op_free(&wait->op);
+    lua_gc(L, LUA_GCCOLLECT);
+    return NULL;
+}
+
 static int read_with(lua_State *L, ab_fs_file *file, const ab_op_type *type,
                      int first, lua_KFunction again)
 {
     ab_fs_scan scan;
     size_t want;
-    ab_fs_enter(L, file, type->name);
-    ab_fs_scan_init(L, &scan, first);
-    if (!file->readable)
-        return ab_fs_fail(L, file, UV_EBADF, type->name,
-                          "the file is not open for reading");
-    if (file->running)
-        return ab_fs_wait_for(L, file, type, AB_FS_WANT_IDLE, NULL, again);
-    if (!file->out_len && ab_fs_file_scan(file, &scan, &want))
-        return take_scan(L, file, &scan);
-    return ab_fs_wait_for(L, file, type, AB_FS_WANT_READ, &scan, NULL);
+    for (int tries = 0;; tries++) {
+        ab_fs_enter(L, file, type->name);
+        ab_fs_scan_init(L, &scan, first);
+        if (!file->readable)
+            return ab_fs_fail(L, file, UV_EBADF, type->name,
+                              "the file is not open for reading");
+        if (file->running)
+            return ab_fs_wait_for(L, file, type, AB_FS_WANT_IDLE, NULL, again);
+        if (!file->out_len && ab_fs_file_scan(file, &scan, &want))
+            return take_scan(L, file, &scan);
+        ab_op *op = start_read(L, file, type, &scan, tries > 0);
+        if (op)
+            return ab_task_park(L, op);
+    }
 }
 
 static const ab_op_type read_type = {
@@ -220,8 +242,12 @@ static int l_write(lua_State *L)
         return ab_fs_wait_for(L, file, &write_type, AB_FS_WANT_IDLE, NULL,
                               write_again);
     ab_fs_file_rewind(file);
-    if (ab_fs_file_reserve(file, total))
-        return ab_fs_fail(L, file, UV_ENOMEM, write_type.name, NULL);
+    if (ab_fs_file_reserve(file, total)) {
+        lua_gc(L, LUA_GCCOLLECT); /* as start_read */
+        ab_fs_enter(L, file, write_type.name);
+        if (ab_fs_file_reserve(file, total))
+            return ab_fs_fail(L, file, UV_ENOMEM, write_type.name, NULL);
+    }
     for (int arg = 2; arg <= top; arg++) {
         const char *bytes = lua_tolstring(L, arg, &len);
         memcpy(file->out + file->out_len, bytes, len);

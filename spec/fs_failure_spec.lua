@@ -208,4 +208,14 @@ describe("fs, when things fail,", function()
     ]])
     assert.are.equal("EMFILE\tfs.open\ttrue\tulimit -n\nEMFILE\nEMFILE\ntext", printed)
   end)
+
+  it("opens more when files were dropped without being closed", function()
+    put("x", "text")
+    assert.are.equal("done", limited("ulimit -n 64", [[
+      local path = arg[1] .. "/x"
+      for _ = 1, 300 do assert(fs.open(path):read "a" == "text") end
+      for _ = 1, 300 do assert(fs.lines(path)() == "text") end
+      print "done"
+    ]]))
+  end)
 end)

@@ -468,6 +468,18 @@ describe("a read that fails for memory", function()
 end)
 
 describe("a script that ends with files in use", function()
+  it("makes room for others first, though dropped files hold all memory there is", function()
+    folder.put("large", ("x"):rep(1 << 20))
+    local r = cli.run({ "run", "--memory", "2M", "--allow-read=.", "--allow-write=.", "-e", [[
+      local fs = require "asyncbox.fs"
+      for _ = 1, 300 do assert(#fs.open("large"):read(10) == 10) end
+      for _ = 1, 300 do fs.open("new", "w"):write(("x"):rep(20000)) end
+      print "all read"
+    ]] }, { cwd = folder.path, program = folder.program })
+    assert.are.equal("", r.stderr)
+    assert.are.equal("all read\n", r.stdout)
+  end)
+
   it("closes them and writes what it gathered", function()
     local script = put("s.lua", [[
       local async = require "asyncbox"
