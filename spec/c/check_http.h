@@ -4,7 +4,7 @@
 #ifndef CHECK_HTTP_H
 #define CHECK_HTTP_H
 
-#include "check.h"
+#include "check_life.h"
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -67,6 +67,36 @@ static inline void free_at_once(asyncbox *box, const counter *c)
     CHECK_EQUAL(asyncbox_free(box), 0);
     alarm(0);
     counter_check(c);
+}
+
+/* Runs `load`, if it is not NULL, and then `code`, of which allocation number n
+ * is refused, with `on` all after it too; 0 when it has fewer. */
+static inline int refused_once(const char *load, const char *code, int port,
+                               size_t n, int on)
+{
+    counter c = {0};
+    asyncbox *box = new_box(&c);
+    snprintf(check_context, sizeof check_context, "no memory, n=%zu%s", n,
+             on ? "+" : "");
+    alarm(CASE_SECONDS);
+    if (load) {
+        CHECK_EQUAL(spawn_with_port(box, load, port), 0);
+        CHECK_EQUAL(asyncbox_run(box), 0);
+    }
+    c.calls = 0;
+    c.fail_at = n;
+    c.fail_on = on;
+    int status = spawn_with_port(box, code, port);
+    if (!status)
+        status = asyncbox_run(box);
+    CHECK(status == 0 || status == UV_ENOMEM || status == ASYNCBOX_ESCRIPT);
+    asyncbox_stats stats = {.size = sizeof stats};
+    asyncbox_stats_get(box, &stats);
+    CHECK_EQUAL(stats.tasks, 0);
+    CHECK_EQUAL(stats.ops, 0);
+    int refused = c.refused;
+    free_at_once(box, &c);
+    return refused;
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* dns_spec.c - what scripts cannot show of asyncbox.dns and of UDP sockets: a
  * box closed while tasks wait for them, memory that runs out, and messages of
  * name servers with every byte wrong. */
-#include "check.h"
+#include "check_life.h"
 #include "dns.h"
 #include "name_server.h"
 
@@ -58,6 +58,7 @@ static const char udp_waits[] =
 
 static void closed_at_every_moment(const char *code, const char *name)
 {
+    int fds = check_count_fds();
     for (int turns = 0; turns < 14; turns++) {
         counter c = {0};
         snprintf(check_context, sizeof check_context, "%s, %d turns", name,
@@ -68,7 +69,7 @@ static void closed_at_every_moment(const char *code, const char *name)
         turn(box, turns);
         CHECK_EQUAL(asyncbox_free(box), 0);
         counter_check(&c);
-        check_fds();
+        check_fds_at_most(fds);
     }
     *check_context = '\0';
 }
@@ -95,25 +96,7 @@ static const char udp_uses[] =
     "pcall(b.send, b, 'x', 'none.test.', 9)\n"
     "pcall(b.connect, b, 'six.test.', 9)\n";
 
-static void refused_at_every_allocation(const char *code, const char *name,
-                                        size_t step)
-{
-    for (size_t at = 1;; at += step) {
-        counter c = {.fail_at = at};
-        snprintf(check_context, sizeof check_context, "%s, allocation %d", name,
-                 (int)at);
-        asyncbox *box = start(&c, code);
-        if (box) {
-            asyncbox_run(box);
-            asyncbox_free(box);
-        }
-        counter_check(&c);
-        check_fds();
-        if (!c.refused)
-            break;
-    }
-    *check_context = '\0';
-}
+static void run(counter *c, const void *code) { check_run(start(c, code)); }
 
 /* ---- messages ---- */
 
@@ -225,8 +208,8 @@ int main(void)
     start_name_server();
     closed_at_every_moment(dns_waits, "dns");
     closed_at_every_moment(udp_waits, "udp");
-    refused_at_every_allocation(dns_uses, "dns", 3);
-    refused_at_every_allocation(udp_uses, "udp", 3);
+    check_refused("dns", run, dns_uses, 3);
+    check_refused("udp", run, udp_uses, 3);
     messages_of_all_kinds();
     stop_name_server();
     return check_done("dns_spec");

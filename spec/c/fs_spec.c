@@ -1,24 +1,21 @@
 /* fs_spec.c - files and the life of a box: closed at every moment with file
  * calls pending, and memory refused at every allocation.  Nothing may be left:
  * no op, no handle, no descriptor, no byte. */
-#include "check.h"
+#include "check_life.h"
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 static char top[64];
 
 /* Temporary files of atomic writes that somebody forgot. */
-static int count_temporaries(void)
+static void no_temporaries(void)
 {
-    int n = 0;
     DIR *dir = opendir(top);
-    if (!dir)
-        return -1;
+    if (!CHECK(dir != NULL))
+        return;
     for (struct dirent *e; (e = readdir(dir));)
-        n += strncmp(e->d_name, ".asyncbox-", 10) == 0;
+        CHECK(strncmp(e->d_name, ".asyncbox-", 10) != 0);
     closedir(dir);
-    return n;
 }
 
 static asyncbox *make_box(counter *c, const char *code, int sandbox)
@@ -37,11 +34,6 @@ static asyncbox *make_box(counter *c, const char *code, int sandbox)
         return NULL;
     }
     return box;
-}
-
-static void pause_us(long us)
-{
-    nanosleep(&(struct timespec){0, us * 1000}, NULL);
 }
 
 /* ---- closed while pending ---- */
@@ -104,22 +96,7 @@ static const char names[] =
 
 static void close_after(const char *code, int turns, long us)
 {
-    counter c = {0};
-    int fds = check_count_fds();
-    snprintf(check_context, sizeof check_context, "%d turns of %ld us", turns,
-             us);
-    asyncbox *box = make_box(&c, code, 0);
-    if (!CHECK(box != NULL))
-        return;
-    for (int i = 0; i < turns; i++) {
-        asyncbox_step(box, 0);
-        pause_us(us);
-    }
-    CHECK_EQUAL(asyncbox_free(box), 0);
-    counter_check(&c);
-    CHECK_EQUAL(check_count_fds(), fds);
-    CHECK_EQUAL(count_temporaries(), 0);
-    *check_context = '\0';
+    check_closed_after(make_box, code, 0, turns, us, no_temporaries);
 }
 
 static void closed_at_every_moment(void)
@@ -147,7 +124,7 @@ static void closed_with_stuck_fifos(void)
     asyncbox_stats stats = {.size = sizeof stats};
     for (int i = 0; i < 20 || (stats.ops < 21 && i < 20000); i++) {
         asyncbox_step(box, 0);
-        pause_us(1000);
+        check_pause_us(1000);
         asyncbox_stats_get(box, &stats);
     }
     CHECK_EQUAL(stats.ops, 21);
@@ -174,7 +151,7 @@ static void closed_with_silent_watches(void)
     asyncbox_stats stats = {.size = sizeof stats};
     for (int i = 0; i < 5000 && stats.ops < 5; i++) {
         asyncbox_step(box, 0);
-        pause_us(1000);
+        check_pause_us(1000);
         asyncbox_stats_get(box, &stats);
     }
     CHECK_EQUAL(stats.ops, 5);
@@ -217,24 +194,14 @@ static const char watching[] =
     "fs.write(dir .. '/watched', 'x')\n"
     "local event = watch()\n";
 
-static void refused_at_every_allocation(const char *code, int sandbox)
+static void trusted(counter *c, const void *code)
 {
-    size_t n = 1;
-    int fds = check_count_fds();
-    for (;; n++) {
-        counter c = {.fail_at = n};
-        snprintf(check_context, sizeof check_context, "allocation %zu", n);
-        asyncbox *box = make_box(&c, code, sandbox);
-        if (box) {
-            asyncbox_run(box);
-            CHECK_EQUAL(asyncbox_free(box), 0);
-        }
-        counter_check(&c);
-        if (!CHECK_EQUAL(check_count_fds(), fds) || c.calls < n)
-            break;
-    }
-    *check_context = '\0';
-    CHECK(n > 500);
+    check_run(make_box(c, code, 0));
+}
+
+static void sandboxed(counter *c, const void *code)
+{
+    check_run(make_box(c, code, 1));
 }
 
 static void allowed_by_the_host(void)
@@ -267,9 +234,9 @@ int main(void)
     closed_with_stuck_fifos();
     closed_with_silent_watches();
     closed_at_every_moment();
-    refused_at_every_allocation(small, 0);
-    refused_at_every_allocation(small, 1);
-    refused_at_every_allocation(watching, 0);
+    CHECK(check_refused("calls", trusted, small, 1) > 500);
+    CHECK(check_refused("calls in a sandbox", sandboxed, small, 1) > 500);
+    CHECK(check_refused("a watch", trusted, watching, 1) > 500);
 
     snprintf(command, sizeof command, "rm -rf %s", top);
     CHECK(system(command) == 0);

@@ -1,27 +1,11 @@
 /* fs_tree_spec.c - trees of files and the life of a box: closed at every moment
  * while trees are read, copied and removed, and memory refused at every
  * allocation.  No descriptor, no block and no half of a file may be left. */
-#include "check.h"
-#include <dirent.h>
+#include "check_life.h"
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 static char top[64];
-
-static int count_in(const char *path, const char *prefix)
-{
-    int n = 0;
-    DIR *dir = opendir(path);
-    if (!dir)
-        return -1;
-    for (struct dirent *e; (e = readdir(dir));)
-        n += strncmp(e->d_name, prefix, strlen(prefix)) == 0;
-    closedir(dir);
-    return n;
-}
-
-static int count_fds(void) { return count_in("/proc/self/fd", ""); }
 
 /* $TOP is the folder. */
 static void shell(const char *command) { CHECK(system(command) == 0); }
@@ -62,22 +46,15 @@ static const char everything[] =
     "end\n"
     "async.sleep(10)\n";
 
-static void close_after(int turns, long us)
+static void whole_or_not_at_all(void)
 {
-    counter c = {0};
-    int fds = count_fds();
-    snprintf(check_context, sizeof check_context, "%d turns", turns);
-    asyncbox *box = make_box(&c, everything, turns % 2);
-    CHECK(box != NULL);
-    for (int i = 0; box && i < turns; i++) {
-        asyncbox_step(box, 0);
-        nanosleep(&(struct timespec){0, us * 1000}, NULL);
-    }
-    CHECK(asyncbox_free(box) == 0);
-    counter_check(&c);
-    CHECK_EQUAL(count_fds(), fds);
-    CHECK_EQUAL(count_in(top, ".asyncbox-"), 0);
-    for (int i = 1; i <= 4; i++) { /* whole or not at all */
+    DIR *dir = opendir(top);
+    if (!CHECK(dir != NULL))
+        return;
+    for (struct dirent *e; (e = readdir(dir));)
+        CHECK(strncmp(e->d_name, ".asyncbox-", 10) != 0);
+    closedir(dir);
+    for (int i = 1; i <= 4; i++) {
         char path[96];
         struct stat st;
         snprintf(path, sizeof path, "%s/v%d", top, i);
@@ -101,23 +78,18 @@ static const char small[] = "local async = require 'asyncbox'\n"
                             "pcall(fs.copy, dir, dir)\n"
                             "fs.path.join(dir, 'x')\n";
 
-static void refused_at_every_allocation(int sandbox)
+static void trusted(counter *c, const void *arg)
 {
-    int fds = count_fds();
-    size_t n = 1;
-    for (;; n++) {
-        counter c = {.fail_at = n};
-        snprintf(check_context, sizeof check_context, "allocation %zu", n);
-        asyncbox *box = make_box(&c, small, sandbox);
-        if (box)
-            asyncbox_run(box);
-        CHECK(!box || asyncbox_free(box) == 0);
-        counter_check(&c);
-        if (!CHECK_EQUAL(count_fds(), fds) || c.blocks || c.calls < n)
-            break;
-        shell("rm -rf $TOP/small2");
-    }
-    CHECK(n > 300);
+    (void)arg;
+    check_run(make_box(c, small, 0));
+    shell("rm -rf $TOP/small2");
+}
+
+static void sandboxed(counter *c, const void *arg)
+{
+    (void)arg;
+    check_run(make_box(c, small, 1));
+    shell("rm -rf $TOP/small2");
 }
 
 int main(void)
@@ -130,10 +102,10 @@ int main(void)
           "(cd d$d && seq 1 100 | xargs touch); done");
     asyncbox_free(make_box(NULL, "", 0)); /* what libuv opens once */
     for (int turns = 0; turns < 24; turns++)
-        close_after(turns, turns % 4 * 150);
-    refused_at_every_allocation(0);
-    refused_at_every_allocation(1);
+        check_closed_after(make_box, everything, turns % 2, turns,
+                           turns % 4 * 150, whole_or_not_at_all);
+    CHECK(check_refused("trees", trusted, NULL, 1) > 300);
+    CHECK(check_refused("trees in a sandbox", sandboxed, NULL, 1) > 300);
     shell("rm -rf $TOP");
-    *check_context = '\0';
     return check_done("fs_tree_spec");
 }

@@ -1,12 +1,6 @@
 /* html_spec.c - what scripts cannot show of asyncbox.html: a box closed while
  * pages are parsed, at every moment of it, and memory that runs out. */
-#include "check.h"
-#include <time.h>
-
-static void pause_us(long us)
-{
-    nanosleep(&(struct timespec){0, us * 1000}, NULL);
-}
+#include "check_life.h"
 
 /* Long parses that only cancelling ends in time, short ones, and documents
  * that are held. */
@@ -38,7 +32,7 @@ static void closed_at_every_moment(void)
         clock_gettime(CLOCK_MONOTONIC, &begin);
         do {
             CHECK(asyncbox_step(box, 1000000) >= 0);
-            pause_us(100);
+            check_pause_us(100);
             clock_gettime(CLOCK_MONOTONIC, &now);
         } while ((now.tv_sec - begin.tv_sec) * 1000000 +
                      (now.tv_nsec - begin.tv_nsec) / 1000 <
@@ -59,30 +53,24 @@ static const char small[] =
     "local deep = html.parse(('<b>'):rep(60))\n"
     "assert(#deep:select('b b') == 59)\n";
 
-/* Every allocation is refused once: an error in the script, and no leak. */
-static void refused_at_every_allocation(void)
+/* An error in the script, and no leak. */
+static void run_small(counter *c, const void *arg)
 {
-    counter all = {0};
-    asyncbox *box = check_box(&all, small, 0);
+    (void)arg;
+    check_run(check_box(c, small, 0));
+}
+
+static void runs_with_memory(void)
+{
+    asyncbox *box = check_box(NULL, small, 0);
     CHECK(box && asyncbox_run(box) == 0);
     asyncbox_free(box);
-    counter_check(&all);
-    for (size_t at = 1; at <= all.calls; at++) {
-        counter c = {.fail_at = at};
-        snprintf(check_context, sizeof check_context, "allocation %zu of %zu",
-                 at, all.calls);
-        box = check_box(&c, small, 0);
-        if (box)
-            asyncbox_run(box);
-        asyncbox_free(box);
-        counter_check(&c);
-    }
-    *check_context = '\0';
 }
 
 int main(void)
 {
     closed_at_every_moment();
-    refused_at_every_allocation();
+    runs_with_memory();
+    check_refused("pages", run_small, NULL, 1);
     return check_done("html_spec");
 }

@@ -19,7 +19,6 @@
  *   else     192.0.2.1 and 2001:db8::1 */
 
 static int udp_fd, tcp_fd, server_port;
-static int idle_fds; /* open before the first box */
 static atomic_int asked, asked_by_tcp, stop_serving;
 
 static int bind_to(int type, int port)
@@ -50,7 +49,6 @@ static inline void open_server(void)
         tcp_fd = bind_to(SOCK_STREAM, server_port);
         if (tcp_fd >= 0) {
             CHECK_EQUAL(listen(tcp_fd, 64), 0);
-            idle_fds = check_count_fds();
             return;
         }
         close(udp_fd);
@@ -189,18 +187,6 @@ static inline void stop_name_server(void)
 {
     stop_serving = 1;
     pthread_join(server_thread, NULL);
-}
-
-/* No box has left a descriptor; the server may have one of its own for a while.
- */
-static inline void check_fds(void)
-{
-    int have = check_count_fds();
-    for (int i = 0; i < 5000 && have != idle_fds; i++) {
-        usleep(2000);
-        have = check_count_fds();
-    }
-    CHECK_EQUAL(have, idle_fds);
 }
 
 #endif

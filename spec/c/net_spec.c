@@ -1,10 +1,8 @@
 /* net_spec.c - sockets and the life of a box: closed at every moment while
  * everything waits, in both directions; memory refused at every allocation;
  * what the host grants. */
-#include "check.h"
+#include "check_life.h"
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Every function of the module that waits is pending at some turn, and most of
@@ -71,7 +69,7 @@ static void close_after(int turns)
     for (int i = 0; i < turns; i++) {
         asyncbox_step(box, 100000);
         if (turns > 60)
-            nanosleep(&(struct timespec){0, 1000000}, NULL);
+            check_pause_us(1000);
     }
     CHECK_EQUAL(asyncbox_free(box), 0);
     counter_check(&c);
@@ -114,25 +112,10 @@ static const char small[] =
     "server = try(net.listen, {path = PATH}, handler)\n"
     "if server then talk(server, {path = PATH, timeout = 0.05}) end\n";
 
-static void refused_at_every_allocation(size_t stride)
+static void run_small(counter *c, const void *arg)
 {
-    int fds = check_count_fds();
-    size_t n = 1;
-    for (;; n += stride) {
-        counter c = {.fail_at = n};
-        snprintf(check_context, sizeof check_context, "allocation %zu", n);
-        asyncbox *box = new_box(&c, small);
-        if (box) {
-            asyncbox_run(box);
-            CHECK_EQUAL(asyncbox_free(box), 0);
-        }
-        counter_check(&c);
-        CHECK_EQUAL(check_count_fds(), fds);
-        if (c.calls < n)
-            break;
-    }
-    *check_context = '\0';
-    CHECK(n > 300);
+    (void)arg;
+    check_run(new_box(c, small));
 }
 
 static void allowed_by_the_host(void)
@@ -165,7 +148,7 @@ int main(void)
     snprintf(path, sizeof path, "%s/s", folder);
     asyncbox_free(new_box(NULL, "")); /* libuv's own descriptors */
     closed_at_every_moment();
-    refused_at_every_allocation(29);
+    CHECK(check_refused("sockets", run_small, NULL, 29) > 300);
     allowed_by_the_host();
     rmdir(folder);
     return check_done("net_spec");

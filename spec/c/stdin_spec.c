@@ -1,17 +1,11 @@
 /* stdin_spec.c - standard input and the life of a box: closed at every moment
  * while a task waits for it, whatever it is; what those who share it notice;
  * one box at a time. */
-#include "check.h"
+#include "check_life.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
-
-static void pause_ms(long ms)
-{
-    nanosleep(&(struct timespec){0, ms * 1000000}, NULL);
-}
 
 /* ---- what standard input may be: each puts something of it at descriptor 0
  * and gives the other side, or -1 ---- */
@@ -125,7 +119,7 @@ static int step_to_the_end(asyncbox *box)
     int left = 1;
     for (int i = 0; i < 10000 && left == 1; i++) {
         left = asyncbox_step(box, 0);
-        pause_ms(1);
+        check_pause_us(1000);
     }
     return left;
 }
@@ -209,31 +203,16 @@ static void allowed_by_the_host(void)
     }
 }
 
-/* Memory refused at every third allocation, one after the other. */
-static void refused_at_every_allocation(const form *what)
+static void read_a_line(counter *c, const void *arg)
 {
     static const char code[] =
         "local async = require 'asyncbox'\n"
         "pcall(async.timeout, 0.001, async.stdin.read_line, async.stdin)\n"
         "pcall(function() async.stdin:close() end)\n";
-    for (size_t at = 1;; at += 3) {
-        counter c = {.fail_at = at};
-        int other = what->make();
-        int fds = check_count_fds();
-        snprintf(check_context, sizeof check_context, "%s, allocation %d",
-                 what->name, (int)at);
-        asyncbox *box = check_box(&c, code, 0);
-        if (box) {
-            asyncbox_run(box);
-            asyncbox_free(box);
-        }
-        counter_check(&c);
-        CHECK_EQUAL(check_count_fds(), fds);
-        unmake(other);
-        if (!c.refused)
-            break;
-    }
-    *check_context = '\0';
+    const form *what = arg;
+    int other = what->make();
+    check_run(check_box(c, code, 0));
+    unmake(other);
 }
 
 int main(void)
@@ -243,7 +222,7 @@ int main(void)
     left_to_others();
     one_box_at_a_time();
     allowed_by_the_host();
-    refused_at_every_allocation(&forms[0]);
-    refused_at_every_allocation(&forms[1]);
+    for (int i = 0; i < 2; i++)
+        check_refused(forms[i].name, read_a_line, &forms[i], 3);
     return check_done("stdin_spec");
 }

@@ -1,6 +1,7 @@
 /* tls_box_spec.c - TLS streams and the life of a box: closed at every moment of
  * handshakes, reads and writes; every allocation refused; the cap; somebody who
  * asks for answers without end. */
+#include "check_life.h"
 #include "check_tls.h"
 #include "tls.h"
 #include "tls_state.h"
@@ -8,13 +9,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <uv.h>
-
-static void pause_us(long us)
-{
-    nanosleep(&(struct timespec){0, us * 1000}, NULL);
-}
 
 /* Everything at once: handshakes that go on, that wait for a silent peer, that
  * fail; readers and writers that wait on connections with TLS. */
@@ -59,7 +54,7 @@ static void closed_at_every_moment(void)
             break;
         for (int i = 0; i < turns; i++) {
             asyncbox_step(box, 100000);
-            pause_us(200);
+            check_pause_us(200);
         }
         CHECK_EQUAL(asyncbox_free(box), 0);
         counter_check(&c);
@@ -94,27 +89,16 @@ static const char small[] =
     "  pcall(net.connect, '127.0.0.1', port, {timeout = 2, tls = true})\n"
     "end)\n";
 
-static void refused_at_every_allocation(size_t stride)
+static void run_small(counter *c, const void *code)
+{
+    check_run(check_box(c, code, 0));
+}
+
+static void refused_at_every_allocation(void)
 {
     char code[2048];
     snprintf(code, sizeof code, small, check_tls_folder);
-    int fds = check_count_fds();
-    size_t n = 1;
-    for (;; n += stride) {
-        counter c = {.fail_at = n};
-        snprintf(check_context, sizeof check_context, "allocation %zu", n);
-        asyncbox *box = check_box(&c, code, 0);
-        if (box) {
-            asyncbox_run(box);
-            CHECK_EQUAL(asyncbox_free(box), 0);
-        }
-        counter_check(&c);
-        CHECK_EQUAL(check_count_fds(), fds);
-        if (c.calls < n)
-            break;
-    }
-    *check_context = '\0';
-    CHECK(n > 500);
+    CHECK(check_refused("TLS", run_small, code, 7) > 500);
 }
 
 /* Connections count as memory of the box: a script cannot have any number of
@@ -209,7 +193,7 @@ static int shake_hands(asyncbox *box, int listener, ab_tls *tls)
             done = ab_tls_handshake(tls);
             send_all(tls, fd);
         } else {
-            pause_us(500);
+            check_pause_us(500);
         }
     }
     CHECK_EQUAL(done, 1);
@@ -271,7 +255,7 @@ int main(void)
         counted();
         flooded();
         closed_at_every_moment();
-        refused_at_every_allocation(7);
+        refused_at_every_allocation();
     }
     check_tls_remove();
     return check_done("tls_box_spec");

@@ -177,8 +177,8 @@ static void closed_while_names_are_looked_up(void)
     }
 }
 
-/* Memory refused at every third allocation, one after the other. */
-static void names_without_memory(void)
+/* In a sandbox, so that no connection is made. */
+static void look_up_without_memory(counter *c, const void *arg)
 {
     static const char code[] =
         "local http = require 'asyncbox.http'\n"
@@ -186,31 +186,17 @@ static void names_without_memory(void)
         "dns.servers({ '127.0.0.1:%d' }, { timeout = 0.02, tries = 1 })\n"
         "pcall(http.get, 'http://six.test:1/', { timeout = 1 })\n"
         "pcall(http.get, 'http://none.test:1/')\n";
-    for (size_t at = 1;; at += 3) {
-        counter c = {.fail_at = at};
-        asyncbox_config config = check_config(&c);
-        asyncbox *box = NULL;
-        config.sandbox = 1; /* and no connection is made */
-        config.virtual_time = 0;
-        snprintf(check_context, sizeof check_context, "names, allocation %d",
-                 (int)at);
-        if (asyncbox_new(&config, &box) == 0) {
-            char text[1024];
-            char rule[40];
-            const char *gap = strstr(code, "%d");
-            snprintf(text, sizeof text, "%.*s%d%s", (int)(gap - code), code,
-                     server_port, gap + 2);
-            snprintf(rule, sizeof rule, "127.0.0.1:%d", server_port);
-            asyncbox_allow(box, "net", rule);
-            asyncbox_allow(box, "net", "*");
-            if (check_spawn(box, text) == 0)
-                asyncbox_run(box);
-            asyncbox_free(box);
-        }
-        counter_check(&c);
-        if (!c.refused)
-            break;
-    }
+    (void)arg;
+    char rule[40];
+    asyncbox *box = check_box(c, "", 1);
+    if (!box)
+        return;
+    snprintf(rule, sizeof rule, "127.0.0.1:%d", server_port);
+    asyncbox_allow(box, "net", rule);
+    asyncbox_allow(box, "net", "*");
+    if (spawn_with_port(box, code, server_port) == 0)
+        asyncbox_run(box);
+    asyncbox_free(box);
 }
 
 static const char finalizer[] =
@@ -252,43 +238,14 @@ static const char fetch_all_ways[] =
     "pcall(http.get, 'http://127.0.0.1:1/')\n"
     "pcall(http.get, url, {redirects = false, timeout = {connect = 5}})\n";
 
-static int refused_once(int port, size_t n, int on)
-{
-    counter c = {0};
-    asyncbox *box = new_box(&c);
-    snprintf(check_context, sizeof check_context, "no memory, n=%zu%s", n,
-             on ? "+" : "");
-    alarm(CASE_SECONDS);
-    c.calls = 0;
-    c.fail_at = n;
-    c.fail_on = on;
-    char text[2048];
-    const char *at = strstr(fetch_all_ways, "%d");
-    snprintf(text, sizeof text, "%.*s%d%s", (int)(at - fetch_all_ways),
-             fetch_all_ways, port, at + 2);
-    int status = check_spawn(box, text);
-    if (!status)
-        status = asyncbox_run(box);
-    CHECK(status == 0 || status == UV_ENOMEM || status == ASYNCBOX_ESCRIPT);
-    asyncbox_stats stats = {.size = sizeof stats};
-    asyncbox_stats_get(box, &stats);
-    CHECK_EQUAL(stats.tasks, 0);
-    CHECK_EQUAL(stats.ops, 0);
-    int refused = c.refused;
-    CHECK_EQUAL(asyncbox_free(box), 0);
-    counter_check(&c);
-    return refused;
-}
-
 static void no_memory(int port)
 {
     for (int on = 0; on < 2; on++) {
         size_t n = 1;
-        while (n < 5000 && refused_once(port, n, on))
+        while (n < 5000 && refused_once(NULL, fetch_all_ways, port, n, on))
             n++;
         CHECK(n > 100 && n < 5000);
     }
-    alarm(0);
 }
 
 int main(void)
@@ -303,7 +260,7 @@ int main(void)
     closed_while_answers_come(port);
     closed_in_the_middle_of_bodies(port);
     closed_while_names_are_looked_up();
-    names_without_memory();
+    check_refused("names", look_up_without_memory, NULL, 3);
     finalizers_use_the_module(port);
     no_memory(port);
     stop_name_server();

@@ -146,43 +146,15 @@ static const char load[] =
     "  f = {file = '/dev/null'}}, params = {a = 1}})\n"
     "pcall(http.post, 'http://127.0.0.1:1/', {json = {1}})\n";
 
-/* The n-th allocation fails, counted from when all modules are loaded. */
-static int refused_once(int port, size_t n, int on)
-{
-    counter c = {0};
-    asyncbox *box = new_box(&c);
-    snprintf(check_context, sizeof check_context, "no memory, n=%zu%s", n,
-             on ? "+" : "");
-    alarm(CASE_SECONDS);
-    CHECK_EQUAL(spawn_with_port(box, load, port), 0);
-    CHECK_EQUAL(asyncbox_run(box), 0);
-    c.calls = 0;
-    c.fail_at = n;
-    c.fail_on = on;
-    int status = spawn_with_port(box, requests, port);
-    if (!status)
-        status = asyncbox_run(box);
-    CHECK(status == 0 || status == UV_ENOMEM || status == ASYNCBOX_ESCRIPT);
-    asyncbox_stats stats = {.size = sizeof stats};
-    asyncbox_stats_get(box, &stats);
-    CHECK_EQUAL(stats.tasks, 0);
-    CHECK_EQUAL(stats.ops, 0);
-    int refused = c.refused;
-    CHECK_EQUAL(asyncbox_free(box), 0);
-    counter_check(&c);
-    return refused;
-}
-
 /* Every step-th: each takes a few milliseconds. */
 static void no_memory(int port)
 {
     for (int on = 0; on < 2; on++) {
         size_t n = 1;
-        while (n < 5000 && refused_once(port, n, on))
+        while (n < 5000 && refused_once(load, requests, port, n, on))
             n += n < 100 ? 1 : 7;
         CHECK(n > 300 && n < 5000);
     }
-    alarm(0);
 }
 
 int main(void)
