@@ -153,6 +153,16 @@ static uint64_t bound_ms(const ab_transfer *t)
     return ns > 0 ? (uint64_t)(ns / 1000000) + 1 : 1;
 }
 
+/* The dot at the end of a name says that it is whole, and curl keeps what it is
+ * told about both spellings apart. */
+static void keep_dot(const char *url, char *host)
+{
+    size_t len = strlen(host);
+    const char *at = strstr(url, "://") + 3;
+    if (strlen(at) > len && at[len] == '.' && len + 1 < AB_TRANSFER_HOST_MAX)
+        strcpy(host + len, ".");
+}
+
 int ab_naming_start(ab_transfer *t, const char *url)
 {
     int is_tls;
@@ -168,6 +178,7 @@ int ab_naming_start(ab_transfer *t, const char *url)
     int err = ab_transfer_parse(url, n->host, &n->port, &is_tls);
     if (err || ab_lookup_literal(n->host, AF_UNSPEC, plain) > 0)
         goto none; /* curl knows what to do */
+    keep_dot(url, n->host);
     n->key = key_of(t->client, n->host, n->port);
     if (is_known(t->client, n->key))
         goto none;

@@ -92,6 +92,15 @@ describe("asyncbox.http", function()
     assert.equal("127.1:" .. port, http.get(url "127.1"):text():gsub("^127%.0%.0%.1", "127.1"))
   end)
 
+  it("asks them for names with a dot at the end, too", function()
+    local server <close> = dns_server.start { ["a.test"] = { A = "127.0.0.1" } }
+    dns.servers { server.address }
+    for _ = 1, 2 do
+      assert.equal(200, http.get(url "a.test").status)
+      assert.equal(200, http.get(url "a.test.").status)
+    end
+  end)
+
   it("tries all addresses of a name", function()
     local server <close> = dns_server.start {
       ["two.test"] = { A = { "127.0.0.77", "127.0.0.1" }, AAAA = "::1" },
