@@ -1,4 +1,5 @@
-/* address.c - socket addresses as scripts see them: {host, port, family}. */
+/* address.c - socket addresses as scripts see them: {host, port, family}; names
+ * of hosts as scripts give them. */
 #include "binding.h"
 #include <stdlib.h>
 #include <string.h>
@@ -72,4 +73,41 @@ int ab_check_port(lua_State *L, int arg, const char *what, int min)
                   "got %s",
                   what, min, luaL_tolstring(L, arg, NULL));
     return (int)n;
+}
+
+const char *ab_check_host(lua_State *L, int arg, const char *what)
+{
+    size_t bytes;
+    char ascii[AB_IDNA_MAX];
+    const char *why, *host = lua_tolstring(L, arg, &bytes);
+    if (!ab_idna_is_needed(host))
+        return host;
+    int err = ab_idna_to_ascii(host, bytes, ascii, &why);
+    if (err)
+        ab_error_raise(L, err, &(ab_detail){what, why, "host", host});
+    lua_pushstring(L, ascii);
+    lua_replace(L, arg);
+    return lua_tostring(L, arg);
+}
+
+int ab_part_ascii(lua_State *L)
+{
+    luaL_checktype(L, 2, LUA_TSTRING);
+    ab_check_host(L, 2, luaL_checkstring(L, 1));
+    lua_settop(L, 2);
+    return 1;
+}
+
+int ab_part_to_ascii(lua_State *L)
+{
+    size_t bytes;
+    char ascii[AB_IDNA_MAX];
+    const char *why, *host = luaL_checklstring(L, 1, &bytes);
+    if (ab_idna_to_ascii(host, bytes, ascii, &why)) {
+        lua_pushnil(L);
+        lua_pushstring(L, why);
+        return 2;
+    }
+    lua_pushstring(L, ascii);
+    return 1;
 }

@@ -11,6 +11,7 @@
 #include "compat.h"
 #include "coro.h"
 #include "error.h"
+#include "idna.h"
 #include "library.h"
 #include "op.h"
 #include "output.h"
@@ -170,6 +171,13 @@ void ab_address_push_text(lua_State *L, const char *text);
 /* Argument `arg` (or the value of an option, `name`) as a port: a whole number
  * from `min` to 65535.  Raises misuse that begins with `what`. */
 int ab_check_port(lua_State *L, int arg, const char *what, int min);
+/* Argument `arg`, a string, as the name of a host in ASCII, which replaces it
+ * where it is not; raises the error of ab_idna_to_ascii in the call `what`. */
+const char *ab_check_host(lua_State *L, int arg, const char *what);
+/* The same for the primitives of Lua parts: ascii(what, host) -> host. */
+int ab_part_ascii(lua_State *L);
+/* And without raising: to_ascii(host) -> host, or nil and why not. */
+int ab_part_to_ascii(lua_State *L);
 
 /* ---- standard output (stdout.c) ---- */
 

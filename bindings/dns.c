@@ -239,6 +239,7 @@ static int l_resolve(lua_State *L)
     if (family && type)
         ab_misuse(L, "%s: options 'family' and 'type' exclude each other",
                   what);
+    name = ab_check_host(L, 1, what);
     if (!ab_lookup_name_fits(name))
         ab_error_raise(
             L, UV_EINVAL,

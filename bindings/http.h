@@ -33,8 +33,8 @@ void ab_http_lines(lua_State *L, int idx, const char *what, const char *base,
                    size_t base_bytes, const char **out, size_t *out_bytes);
 
 /* http_url.c: argument `arg` with the base_url of the session at `self` in
- * front if it has one and the URL is not complete; replaces the argument.
- * Raises for what is plainly no URL. */
+ * front if it has one and the URL is not complete, in ASCII; replaces the
+ * argument.  Raises for what is plainly no URL. */
 const char *ab_http_url(lua_State *L, int self, int arg, const char *what);
 /* The same check for an option. */
 void ab_http_url_check(lua_State *L, const char *what, const char *url,

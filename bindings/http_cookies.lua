@@ -59,7 +59,7 @@ function jar_methods:list(domain)
 end
 
 function part.covers(cookie, domain)
-  domain = lower(domain)
+  domain = lower(core.to_ascii(domain) or domain)
   local own = lower(cookie.domain)
   return own == domain or cookie.subdomains and sub(domain, -#own - 1) == "." .. own
 end
@@ -81,6 +81,7 @@ local function line_of(what, cookie)
   core.check(cookie, what, KEYS)
   local value = part.check_cookie(what, cookie.name, cookie.value)
   local domain, path = cookie.domain, cookie.path or "/"
+  if type(domain) == "string" then domain = core.to_ascii(domain) or domain end
   if type(domain) ~= "string" or not find(domain, "^[%w._:-]+$") then
     misuse(format("%s: cookie '%s': a domain expected", what, cookie.name))
   end

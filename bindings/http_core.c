@@ -399,6 +399,7 @@ static const luaL_Reg core[] = {{"bad_url", core_bad_url},
                                 {"put_cookie", core_put_cookie},
                                 {"random", core_random},
                                 {"seconds", core_seconds},
+                                {"to_ascii", ab_part_to_ascii},
                                 {"url", core_url},
                                 {"verb", core_verb},
                                 {NULL, NULL}};

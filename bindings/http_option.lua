@@ -157,7 +157,8 @@ local function read_proxy(text)
   scheme, rest = lower(scheme or "http"), gsub(rest or text, "/$", "")
   local info, place = match(rest, "^(.*@)(.*)$")
   local host, port = match(place or rest, "^(.-):?(%d*)$")
-  if not PORTS[scheme] or #host > HOST_MAX or find(text, "[^\33-\126]") then return end
+  if find(host, "[\128-\255]") then host = core.to_ascii(host) or "" end
+  if not PORTS[scheme] or #host > HOST_MAX or find(info or "", "[^\33-\126]") then return end
   if not find(host, "^[%w._-]+$") and not (find(host, "^%[[%x:.]+%]$")) then return end
   port = port ~= "" and tonumber(port) or PORTS[scheme]
   if port < 1 or port > 65535 then return end
@@ -206,7 +207,8 @@ local function set_resolve(what, map, settings)
   for place, address in next, map do
     local host, port = nil, nil
     if type(place) == "string" then
-      host, port = match(place, "^([%w._-]+):?(%d*)$")
+      host, port = match(place, "^([%w._\128-\255-]+):?(%d*)$")
+      host = host and core.to_ascii(host)
       if not host then host, port = match(place, "^(%[[%x:.]+%]):?(%d*)$") end
     end
     if not host then

@@ -61,6 +61,23 @@ void ab_http_url_check(lua_State *L, const char *what, const char *url,
                               "bad URL: a space or control character in it");
 }
 
+/* Replaces the URL at `arg`, if it is not ASCII: what is sent, looked up and
+ * checked is. */
+static const char *make_ascii(lua_State *L, int arg, const char *what)
+{
+    size_t n;
+    const char *why, *url = lua_tolstring(L, arg, &n);
+    if (!ab_idna_url_is_needed(url))
+        return url;
+    char *room = lua_newuserdatauv(L, AB_IDNA_URL_FACTOR * n + AB_IDNA_MAX, 0);
+    if (ab_idna_url(url, room, &why))
+        ab_http_url_raise(L, what, url, lua_pushfstring(L, "bad URL: %s", why));
+    lua_pushstring(L, room);
+    lua_replace(L, arg);
+    lua_pop(L, 1);
+    return lua_tostring(L, arg);
+}
+
 /* Argument `arg` with the session's base_url in front, if it has one and the
  * URL is not complete; replaces the argument. */
 const char *ab_http_url(lua_State *L, int self, int arg, const char *what)
@@ -80,5 +97,5 @@ const char *ab_http_url(lua_State *L, int self, int arg, const char *what)
         url = lua_tolstring(L, arg, &n);
     }
     ab_http_url_check(L, what, url, n);
-    return url;
+    return make_ascii(L, arg, what);
 }

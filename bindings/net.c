@@ -116,6 +116,7 @@ static int core_tls(lua_State *L)
 }
 
 static const luaL_Reg core[] = {
+    {"ascii", ab_part_ascii},
     {"attempt", ab_net_attempt},
     {"check_host", core_check_host},
     {"connect_path", ab_net_connect_path},

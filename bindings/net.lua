@@ -165,6 +165,7 @@ function net.connect(host, port, options)
   port = core.port(port, CONNECT, 1)
   options_check(options, CONNECT, "timeout", "tls")
   local seconds = seconds_of(options, "timeout")
+  host = core.ascii(CONNECT, host)
   core.check_host(CONNECT, host, port)
   local secure = tls_option(CONNECT, false, options, host)
   return within(seconds, host, port, secured, secure, connect_any, host, port)
@@ -457,6 +458,7 @@ function net.listen(host, port, handler, options)
   local max = check_handler(handler, options)
   local secure = tls_option(LISTEN, true, options)
   local listener, code
+  host = core.ascii(LISTEN, host)
   if host == "*" then
     listener, code = listen_any(port, options)
   else

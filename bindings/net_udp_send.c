@@ -274,6 +274,7 @@ static const char *check_target(lua_State *L, int arg, const char *what,
     const char *host = lua_tolstring(L, arg, &len);
     if (strlen(host) != len || !ab_lookup_name_fits(host))
         ab_misuse(L, "%s: not the name of a host or an address", what);
+    host = ab_check_host(L, arg, what);
     *port = ab_check_port(L, arg + 1, what, 1);
     return host;
 }

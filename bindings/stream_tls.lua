@@ -106,6 +106,7 @@ local function parse(what, is_server, options, name)
     misuse(what .. ": option 'cert' is missing: a server needs a certificate and its key")
   end
   local server_name = not is_server and text(what, options, "server_name") or name
+  server_name = server_name and core.ascii(what, server_name)
   if not is_server and not server_name and parsed.verify ~= NONE then
     misuse(what .. ": option 'server_name' is missing: for whom must the certificate be?")
   end

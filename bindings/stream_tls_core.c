@@ -128,15 +128,11 @@ static int core_fail(lua_State *L)
 }
 
 static const luaL_Reg core[] = {
-    {"check", core_check},
-    {"context", core_context},
-    {"fail", core_fail},
-    {"misuse", core_misuse},
-    {"options", core_options},
-    {"seconds", core_seconds},
-    {"shake", ab_stream_tls_shake},
-    {"timed_out", core_timed_out},
-    {NULL, NULL},
+    {"ascii", ab_part_ascii},      {"check", core_check},
+    {"context", core_context},     {"fail", core_fail},
+    {"misuse", core_misuse},       {"options", core_options},
+    {"seconds", core_seconds},     {"shake", ab_stream_tls_shake},
+    {"timed_out", core_timed_out}, {NULL, NULL},
 };
 
 void ab_stream_push_tls(lua_State *L)

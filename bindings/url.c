@@ -23,13 +23,15 @@ static int core_misuse(lua_State *L)
 static const luaL_Reg core[] = {
     {"failure", core_failure},
     {"misuse", core_misuse},
+    {"to_ascii", ab_part_to_ascii},
     {NULL, NULL},
 };
 
 int ab_open_url(lua_State *L)
 {
     luaL_newlib(L, core);
-    ab_lua_part(L, "url_host", ab_lua_url_host, ab_lua_url_host_len, 0, 1);
+    lua_pushvalue(L, -1);
+    ab_lua_part(L, "url_host", ab_lua_url_host, ab_lua_url_host_len, 1, 1);
     ab_lua_part(L, "url", ab_lua_url, ab_lua_url_len, 2, 1);
     return 1;
 }

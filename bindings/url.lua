@@ -1,6 +1,5 @@
 -- url.lua - URLs after the WHATWG's standard: parse, build, join, queries.
--- Gets the primitives of url.c and the reader of hosts. What is left out: names that are not ASCII
--- (refused).
+-- Gets the primitives of url.c and the reader of hosts.
 local core, parse_host = ...
 local failure, misuse = core.failure, core.misuse
 local char, find, format, gsub, gmatch, lower, match, sub =

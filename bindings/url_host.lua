@@ -1,4 +1,7 @@
 -- url_host.lua - the hosts of URLs: names, IPv4 in all its spellings, IPv6.
+-- Gets the primitives of url.c.
+local core = ...
+local to_ascii = core.to_ascii
 local byte, char, find, format, gsub, gmatch, lower, match, sub =
   string.byte, string.char, string.find, string.format, string.gsub, string.gmatch, string.lower,
   string.match, string.sub
@@ -120,8 +123,10 @@ return function(text, special)
   end
   local host = lower((gsub(text, "%%([0-9A-Fa-f][0-9A-Fa-f])", from_hex)))
   if host == "" then return nil, "the host is missing" end
-  if find(host, "[\128-\255]") then
-    return nil, "the host is not ASCII: write it in its xn-- form"
+  if find(host, "[\128-\255]") or find(host, "xn--", 1, true) then
+    local ascii, why = to_ascii(host)
+    if not ascii then return nil, why end
+    host = ascii
   end
   if find(host, "[\0-\32#%%/:<>?@[\\%]^|\127]") then
     return nil, "invalid character in the host"

@@ -1,4 +1,5 @@
-# libuv (linked); libcurl, libcares, OpenSSL and gumbo (their headers only).
+# libuv (linked); libcurl, libcares, OpenSSL, gumbo and libidn2 (their headers
+# only).
 #   asyncbox_deps          what the core's objects are compiled and linked with
 #   ASYNCBOX_LINK_PUBLIC   also for a user of the static library
 
@@ -67,5 +68,12 @@ pkg_check_modules(GUMBO REQUIRED gumbo>=0.10)
 target_include_directories(asyncbox_deps SYSTEM INTERFACE ${GUMBO_INCLUDE_DIRS})
 asyncbox_soname(GUMBO gumbo "${GUMBO_LIBRARY_DIRS}"
     libgumbo.so.1 libgumbo.1.dylib)
+
+# Nor libidn2, until the first name that is not ASCII.
+pkg_check_modules(LIBIDN2 REQUIRED libidn2>=2.0)
+target_include_directories(asyncbox_deps SYSTEM INTERFACE
+    ${LIBIDN2_INCLUDE_DIRS})
+asyncbox_soname(IDN2 idn2 "${LIBIDN2_LIBRARY_DIRS}"
+    libidn2.so.0 libidn2.0.dylib)
 
 list(APPEND ASYNCBOX_LINK_PUBLIC m)

@@ -3,6 +3,7 @@
 #include "grants.h"
 #include "box.h"
 #include "error.h"
+#include "idna.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,7 +116,13 @@ static int read_network(ab_grant_rule *rule, char *text, char *slash)
 
 static int read_host(ab_grant_rule *rule, char *text)
 {
+    char ascii[AB_IDNA_MAX];
+    const char *why;
     int err = take_port(text, &rule->port);
+    if (!err && ab_idna_is_needed(text)) {
+        err = ab_idna_to_ascii(text, strlen(text), ascii, &why);
+        text = ascii;
+    }
     if (err)
         return err;
     if (strcmp(text, "*") == 0)
@@ -252,7 +259,7 @@ static int name_granted(const ab_grants *grants, const char *host, int port)
     size_t len = strlen(host);
     if (len && host[len - 1] == '.')
         len--;
-    if (len == 0)
+    if (len == 0 || ab_idna_is_needed(host))
         return 0;
     if (!names_loopback(host, len) && any_granted(grants, AB_GRANT_NET, port))
         return 1;

@@ -142,7 +142,9 @@ int ab_grants_root(ab_grant_rule *rule, const char *path);
 
 /* ---- net ----
  * Rules: "host", "host:port", "*", "*:port", "1.2.3.4", "[::1]:80", "::1",
- * "10.0.0.0/8", "10.0.0.0/8:80", "[fd00::]/8", "fd00::/8".
+ * "10.0.0.0/8", "10.0.0.0/8:80", "[fd00::]/8", "fd00::/8".  Names are kept and
+ * compared as the DNS has them (idna.h); one that is not ASCII is never
+ * allowed.
  * "*" and names allow public addresses only; loopback, private, link-local and
  * other special addresses must be granted as such: by the address, by a network
  * that holds it, or by "localhost" for all of loopback. */

@@ -3,6 +3,7 @@
  * Redirects are followed here, not by curl, because each is a new decision:
  * may this box talk to that host, and may that host see these headers? */
 #include "transfer.h"
+#include "idna.h"
 #include "transfer_client.h"
 #include <limits.h>
 #include <string.h>
@@ -284,14 +285,29 @@ static int follow_to(ab_transfer *t, const char *url)
     return go(t, url);
 }
 
+static int follow_ascii(ab_transfer *t, const char *url)
+{
+    if (!ab_idna_url_is_needed(url))
+        return follow_to(t, url);
+    const char *why;
+    size_t room = AB_IDNA_URL_FACTOR * strlen(url) + AB_IDNA_MAX;
+    char *ascii = ab_box_alloc(t->box, room);
+    if (!ascii)
+        return UV_ENOMEM;
+    int err = ab_idna_url(url, ascii, &why);
+    err = err == UV_EINVAL ? ASYNCBOX_EURL : err ? err : follow_to(t, ascii);
+    ab_box_free(t->box, ascii, room);
+    return err;
+}
+
 /* A login in the URL that a server sends us to is not the script's. */
 static int follow(ab_transfer *t, const char *url)
 {
     if (!strchr(url, '@'))
-        return follow_to(t, url);
+        return follow_ascii(t, url);
     const ab_curl *curl = t->client->curl;
     char *plain = ab_url_without_login(curl, url);
-    int err = plain ? follow_to(t, plain) : ASYNCBOX_EURL;
+    int err = plain ? follow_ascii(t, plain) : ASYNCBOX_EURL;
     curl->free(plain);
     return err;
 }

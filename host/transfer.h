@@ -263,7 +263,8 @@ const char *ab_transfer_denied(const ab_transfer *t, int *port);
 
 /* Step 2: takes a URL apart.  host gets AB_TRANSFER_HOST_MAX bytes at most,
  * without the brackets of an IPv6 address and without a final dot. 0, or
- * ASYNCBOX_EURL: not a URL, not http or https. UV_ENOMEM, UV_ENOTSUP. */
+ * ASYNCBOX_EURL: not a URL, not http or https, a host that is not ASCII (see
+ * idna.h). UV_ENOMEM, UV_ENOTSUP. */
 int ab_transfer_parse(const char *url, char *host, int *port, int *is_tls);
 
 #endif

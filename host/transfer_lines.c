@@ -1,4 +1,5 @@
 /* transfer_lines.c - header lines for curl, and URLs taken apart. */
+#include "idna.h"
 #include "transfer_client.h"
 #include <stdlib.h>
 #include <string.h>
@@ -144,7 +145,8 @@ static int copy_host(const char *from, char *host)
         return ASYNCBOX_EURL;
     memcpy(host, from, n);
     host[n] = '\0';
-    return 0;
+    /* Curl would make another name of it. */
+    return ab_idna_is_needed(host) ? ASYNCBOX_EURL : 0;
 }
 
 int ab_transfer_parse(const char *url, char *host, int *port, int *is_tls)

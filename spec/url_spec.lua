@@ -121,6 +121,22 @@ describe("url.parse", function()
     }
   end)
 
+  it("gives names in the form that the DNS has", function()
+    reads {
+      { "http://Bücher.example/", "http://xn--bcher-kva.example/" },
+      { "http://b%C3%BCcher.example/", "http://xn--bcher-kva.example/" },
+      { "http://bu\u{308}cher\u{3002}example", "http://xn--bcher-kva.example/" },
+      { "http://faß.example/", "http://xn--fa-hia.example/" },
+      { "http://☃.example/", "http://xn--n3h.example/" },
+      { "http://日本語。jp", "http://xn--wgv71a119e.jp/" },
+      { "http://XN--BCHER-KVA.example/", "http://xn--bcher-kva.example/" },
+      { "http://１２７．１/", "http://127.0.0.1/" }, { "http://Ｇｏ.com/", "http://go.com/" },
+      { "http://a\u{ad}b/", "http://ab/" }, { "foo://bücher/", "foo://b%C3%BCcher/" },
+    }
+    assert.equal("http://xn--bcher-kva/", url.build { scheme = "http", host = "bücher" })
+    assert.equal("http://xn--bcher-kva/x", url.join("http://h", "//bücher/x"))
+  end)
+
   it("keeps the drive letters of file URLs", function()
     reads {
       { "file:///C|/a/../../b", "file:///C:/b" }, { "file:c:\\a", "file:///c:/a" },
@@ -188,7 +204,10 @@ describe("url.parse", function()
       ["http://[fe80::1%25a]"] = "IPv6",
       ["http://[1.2.3.4::]"] = "IPv6", ["http://[1:2:3:4:5:6:7:8::]"] = "IPv6",
       ["http://[::1]x"] = "",
-      ["http://ä.example/"] = "xn%-%-", ["foo://a b"] = "character",
+      ["http://ä\u{202e}/"] = "disallowed", ["http://xn--a/"] = "forbidden",
+      ["http://\u{ad}/"] = "missing", ["http://a\u{ff0f}b/"] = "character",
+      ["http://a\u{3000}b/"] = "character", ["http://\xff/"] = "encoding",
+      ["http://1.2.3.２５６/"] = "IPv4", ["foo://a b"] = "character",
     } do
       local err = fails(url.parse, text)
       assert.equal("EINVAL", err.code, text)
