@@ -443,13 +443,41 @@ int ab_grants_open_place(const ab_grants *grants, ab_grant_kind kind,
 
 /* ---- saying no ---- */
 
-/* The flag that would allow it names the folder, as the script wrote it. */
-static int folder_length(const char *path)
+/* Do these look into the folder that they are given? */
+static int takes_folder(const char *op)
 {
-    const char *slash = strrchr(path, '/');
-    if (!slash)
-        return 0;
-    return slash == path ? 1 : (int)(slash - path);
+    static const char *const ops[] = {"fs.list", "fs.scan", "fs.walk",
+                                      "fs.glob", NULL};
+    for (const char *const *known = ops; *known; known++)
+        if (strcmp(op, *known) == 0)
+            return 1;
+    return strncmp(op, "process.", 8) == 0; /* its cwd */
+}
+
+/* The flag that would allow it: for a file it names the folder, as the script
+ * wrote it, since another one is likely to follow; but never all there is, nor
+ * what lies above. */
+static void propose_rule(const char *op, const char *path, char *out,
+                         size_t bytes)
+{
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    size_t folder = len;
+    while (folder > 0 && path[folder - 1] != '/')
+        folder--;
+    size_t name = len - folder;
+    int is_dots = (name == 1 && path[folder] == '.') ||
+                  (name == 2 && strncmp(path + folder, "..", 2) == 0);
+    while (folder > 0 && path[folder - 1] == '/')
+        folder--;
+    int above = folder >= 2 && strncmp(path + folder - 2, "..", 2) == 0 &&
+                (folder == 2 || path[folder - 3] == '/');
+    if (is_dots || above || takes_folder(op) || (!folder && path[0] == '/'))
+        snprintf(out, bytes, "%.*s", (int)len, path);
+    else
+        snprintf(out, bytes, "%.*s", folder ? (int)folder : 1,
+                 folder ? path : ".");
 }
 
 int ab_grants_denied_path(lua_State *L, ab_grant_kind kind, const char *op,
@@ -465,9 +493,9 @@ int ab_grants_denied_path(lua_State *L, ab_grant_kind kind, const char *op,
         snprintf(hint, sizeof hint,
                  "it leads out of what %s allows, or is no plain file", flag);
     } else {
-        int len = folder_length(path);
-        snprintf(hint, sizeof hint, "allow it with %s=%.*s", flag,
-                 len ? len : 1, len ? path : ".");
+        char rule[PATH_MAX];
+        propose_rule(op, path, rule, sizeof rule);
+        snprintf(hint, sizeof hint, "allow it with %s=%s", flag, rule);
     }
     free(abs);
     return ab_grants_deny(L, op, "path", path, hint);
