@@ -1,6 +1,7 @@
 /* fs.c - opening files; the module. */
 #include "fs.h"
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -200,6 +201,7 @@ static const luaL_Reg functions[] = {
 
 int ab_open_fs(lua_State *L)
 {
+    ab_sigkeep_ignore(SIGXFSZ); /* past ulimit -f: an error of that write */
     luaL_newlib(L, functions);
     ab_fs_read_open(L);
     luaL_setfuncs(L, ab_fs_meta_functions, 0);

@@ -6,6 +6,7 @@
 #include "http.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -248,6 +249,7 @@ static int l_create(lua_State *L)
     if (strlen(path) != n)
         return ab_misuse(L, "%s: the path has a zero byte in it", op_name);
     ab_grants_check_path(L, AB_GRANT_WRITE, op_name, path);
+    ab_sigkeep_ignore(SIGXFSZ);
     saver **out = ab_object_new(L, &file_class, sizeof(saver *), 0);
     saver *f = ab_box_alloc_or_raise(L, sizeof *f + n + 1);
     memset(f, 0, sizeof *f);

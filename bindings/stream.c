@@ -10,16 +10,8 @@ enum { HIGH_WATER = 64 << 10 };
 /* ---- life ---- */
 
 /* A write to a pipe that nobody reads must be an error of that write.  libuv
- * writes with write(2), which cannot be told to leave the signal out; so what
- * would end the process is ignored, once.  A handler that the host has
- * installed stays, as does its own ignoring. */
-static void ignore_sigpipe(void)
-{
-    struct sigaction old;
-    if (sigaction(SIGPIPE, NULL, &old) == 0 && old.sa_handler == SIG_DFL &&
-        !(old.sa_flags & SA_SIGINFO))
-        signal(SIGPIPE, SIG_IGN);
-}
+ * writes with write(2), which cannot be told to leave the signal out. */
+static void ignore_sigpipe(void) { ab_sigkeep_ignore(SIGPIPE); }
 
 ab_stream *ab_stream_new(lua_State *L, const char *name, unsigned flags)
 {

@@ -30,3 +30,11 @@ void ab_sigkeep_end(int number)
         sigaction(number, &before[number].action, NULL);
     pthread_mutex_unlock(&lock);
 }
+
+void ab_sigkeep_ignore(int number)
+{
+    struct sigaction old;
+    if (sigaction(number, NULL, &old) == 0 && old.sa_handler == SIG_DFL &&
+        !(old.sa_flags & SA_SIGINFO))
+        signal(number, SIG_IGN);
+}

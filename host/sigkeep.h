@@ -12,4 +12,8 @@ void ab_sigkeep_begin(int number);
 /* After it has been told to stop. */
 void ab_sigkeep_end(int number);
 
+/* From now on the process ignores this signal if that was to end it; a handler
+ * that it has stays. */
+void ab_sigkeep_ignore(int number);
+
 #endif

@@ -67,7 +67,8 @@ void cli_signals_watch(asyncbox *box);
 /* The signal that interrupted the box, 0 when there was none. */
 int cli_signals_caught(void);
 /* A write into a pipe that nobody reads ends the program when the pipe is
- * standard output or error, and is an error of that write when it is not. */
+ * standard output or error, and is an error of that write when it is not.  One
+ * past the size of files that ulimit -f allows is an error of that write. */
 void cli_signals_pipe(void);
 
 #endif

@@ -88,6 +88,8 @@ static void on_pipe(int sig)
 void cli_signals_pipe(void)
 {
     struct sigaction action, old;
+    if (sigaction(SIGXFSZ, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+        signal(SIGXFSZ, SIG_IGN); /* past ulimit -f: an error of that write */
     if (sigaction(SIGPIPE, NULL, &old) || old.sa_handler == SIG_IGN)
         return; /* whoever started us wants errors, not an end */
     memset(&action, 0, sizeof(action));
