@@ -69,6 +69,19 @@ static void put_line(lua_State *L, sink *s, const char *what, int name_idx,
     lua_pop(L, 1);
 }
 
+/* How much is sent follows from the body. What a script says instead would
+ * have the server take a part of it for the next request, or wait for more. */
+static void check_framing(lua_State *L, const char *what, const char *name)
+{
+    if (strcasecmp(name, "Content-Length") == 0)
+        ab_misuse(L,
+                  "%s: headers: '%s' follows from the body; option 'length' "
+                  "gives that of one that is made piece by piece",
+                  what, name);
+    if (strcasecmp(name, "Transfer-Encoding") == 0)
+        ab_misuse(L, "%s: headers: '%s' follows from the body", what, name);
+}
+
 static void put_table(lua_State *L, sink *s, const char *what, int table)
 {
     for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
@@ -80,6 +93,7 @@ static void put_table(lua_State *L, sink *s, const char *what, int table)
         const char *name = lua_tolstring(L, key, &n);
         if (!is_name(name, n))
             ab_misuse(L, "%s: headers: '%s' is not a header name", what, name);
+        check_framing(L, what, name);
         if (!lua_istable(L, value)) {
             put_line(L, s, what, key, value);
             continue;

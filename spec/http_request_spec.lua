@@ -302,6 +302,19 @@ describe("a request", function()
     end)
   end)
 
+  it("leaves it to the body how much is sent, or the next request would begin in it", function()
+    for _, name in ipairs { "Content-Length", "content-length", "Transfer-Encoding" } do
+      for _, value in ipairs { "1", 2, false } do
+        local headers = { [name] = value }
+        assert_says("follows from the body", http.post, url, { body = "abc", headers = headers })
+        assert_says("follows from the body", http.post, url,
+          { body = function() return nil end, headers = headers })
+        assert_says("follows from the body", http.session, { headers = headers })
+      end
+    end
+    assert.equal(0, #server.requests)
+  end)
+
   describe("says by itself", function()
     -- The values of a header, in the order in which they came.
     local function values(request, name)
