@@ -4,7 +4,7 @@ local misuse = core.misuse
 local find, format, gsub, lower, match, sub = string.find, string.format, string.gsub,
   string.lower, string.match, string.sub
 local concat, sort = table.concat, table.sort
-local next, setmetatable, tonumber, type = next, setmetatable, tonumber, type
+local next, setmetatable, time, tonumber, type = next, setmetatable, os.time, tonumber, type
 
 local jar_methods = {}
 local jar_meta = { __index = jar_methods, __name = "Cookies", __metatable = false }
@@ -43,12 +43,25 @@ end
 
 -- ---- reading ----
 
+local function check_text(name, n, value)
+  if type(value) ~= "string" then
+    misuse(format("bad argument #%d to '%s' (string expected, got %s)", n, name, type(value)))
+  end
+end
+
+-- A cookie that a server takes back has a time in the past, and libcurl keeps it until another
+-- one comes.
+local function is_over(cookie) return cookie.expires and cookie.expires <= time() end
+
 -- All cookies, or those for a domain (and its parents, where they are for all below).
 function jar_methods:list(domain)
-  local list = {}
-  for _, line in next, core.cookies(session_of(self)) do
-    local cookie = read_line(line)
-    if cookie and (domain == nil or part.covers(cookie, domain)) then list[#list + 1] = cookie end
+  local lines, list = core.cookies(session_of(self)), {}
+  if domain ~= nil then check_text("list", 1, domain) end
+  for i = 1, #lines do
+    local cookie = read_line(lines[i])
+    if cookie and not is_over(cookie) and (domain == nil or part.covers(cookie, domain)) then
+      list[#list + 1] = cookie
+    end
   end
   sort(list, function(a, b)
     if a.domain ~= b.domain then return a.domain < b.domain end
@@ -67,6 +80,9 @@ end
 -- The value, or nil. Of several of that name the one with the longest path.
 function jar_methods:get(name, domain)
   local found
+  session_of(self)
+  check_text("get", 1, name)
+  if domain ~= nil then check_text("get", 2, domain) end
   for _, cookie in next, jar_methods.list(self, domain) do
     if cookie.name == name and (not found or #cookie.path > #found.path) then found = cookie end
   end
@@ -112,15 +128,14 @@ end
 -- Takes out those of that name; gives how many there were.
 function jar_methods:remove(name, domain)
   local session, count = session_of(self), 0
-  if type(name) ~= "string" then
-    misuse("bad argument #1 to 'remove' (string expected, got " .. type(name) .. ")")
-  end
+  check_text("remove", 1, name)
+  if domain ~= nil then check_text("remove", 2, domain) end
   local lines = core.cookies(session)
   core.put_cookie(session, "ALL")
   for i = 1, #lines do
     local cookie = read_line(lines[i])
     if cookie and cookie.name == name and (domain == nil or part.covers(cookie, domain)) then
-      count = count + 1
+      if not is_over(cookie) then count = count + 1 end
     else
       core.put_cookie(session, lines[i])
     end
