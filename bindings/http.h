@@ -82,6 +82,8 @@ int ab_http_new_session(lua_State *L);
 /* The client of the session at idx, opened if it was not; raises ECLOSED. */
 ab_client *ab_http_client(lua_State *L, int idx, const char *what);
 void ab_http_session_end(lua_State *L, ab_http_session *s);
+/* Pushes the session of a client, or nil: it is the default one. */
+void ab_http_push_session(lua_State *L, const ab_client *client);
 int ab_http_l_session(lua_State *L);
 int ab_http_l_session_close(lua_State *L);
 int ab_http_l_session_tostring(lua_State *L);
@@ -150,7 +152,8 @@ typedef struct ab_response {
 
 /* Its user values. */
 enum {
-    AB_RESPONSE_BODY = 1, /* a string; nil: see transfer */
+    AB_RESPONSE_BODY = 1, /* a string; of one with a transfer its session, so
+                             that it is not collected before, or nil */
     AB_RESPONSE_URL,
     AB_RESPONSE_HEADERS,  /* a table, made when it is asked for */
     AB_RESPONSE_HISTORY,  /* a table; nil: no redirects */

@@ -63,6 +63,8 @@ int ab_response_push(lua_State *L, ab_op *op)
         lua_setiuservalue(L, -2, AB_RESPONSE_BODY);
     } else {
         r->transfer = ab_transfer_hold(w);
+        ab_http_push_session(L, t->client);
+        lua_setiuservalue(L, -2, AB_RESPONSE_BODY);
     }
     return 1;
 }
@@ -207,6 +209,8 @@ static int l_close(lua_State *L)
     if (t) {
         ab_transfer_close(t); /* who waits has a reference of his own */
         ab_transfer_unref(t);
+        lua_pushnil(L);
+        lua_setiuservalue(L, 1, AB_RESPONSE_BODY);
     }
     return 0;
 }

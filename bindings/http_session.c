@@ -86,6 +86,37 @@ ab_client *ab_http_client(lua_State *L, int idx, const char *what)
     return s->client;
 }
 
+/* ---- who needs one ----
+ * A weak table: client -> session. A response whose body is still to come is
+ * all that a script may hold of its session. */
+
+static const char sessions_key = 0;
+
+static void remember(lua_State *L, int self, const ab_client *client)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &sessions_key) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_createtable(L, 0, 1);
+        lua_pushliteral(L, "v");
+        lua_setfield(L, -2, "__mode");
+        lua_setmetatable(L, -2);
+        lua_pushvalue(L, -1);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &sessions_key);
+    }
+    lua_pushvalue(L, self);
+    lua_rawsetp(L, -2, client);
+    lua_pop(L, 1);
+}
+
+void ab_http_push_session(lua_State *L, const ab_client *client)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &sessions_key) == LUA_TTABLE) {
+        lua_rawgetp(L, -1, client);
+        lua_remove(L, -2);
+    }
+}
+
 /* ---- making sessions ---- */
 
 static void read_session(lua_State *L, ab_http_session *s, int self,
@@ -148,6 +179,7 @@ static int make_session(lua_State *L, int settings, int options, int jar)
     }
     s->counted = 1;
     ab_box_of(L)->live_handles++;
+    remember(L, self, s->client);
     lua_settop(L, self);
     return 1;
 }

@@ -370,6 +370,21 @@ describe("http", function()
       end
     end)
 
+    it("are kept from the collector by a response whose body is still to come", function()
+      local function let_go()
+        collectgarbage()
+        return async.stats().handles == before.handles
+      end
+      local response = http.session():get(url .. "bytes.bin")
+      for _ = 1, 3 do collectgarbage() end
+      assert.equal(400000, #response:read())
+      eventually("it is collected when the body is there", let_go)
+      local closed = http.session():get(url .. "bytes.bin")
+      closed:close()
+      eventually("it is collected when the response is closed", let_go)
+      assert.equal(200, closed.status)
+    end)
+
     it("refuse unknown and bad options", function()
       assert.matches("unknown option 'max_conections'", fails(http.session, { max_conections = 1 }))
       assert.matches("max_connections", fails(http.session, { max_connections = 0 }))
