@@ -124,6 +124,11 @@ function part.map(session, urls, f, options)
     end
     if next(own) == nil then own = nil end
   end
+  for i = 1, #urls do
+    if type(urls[i]) ~= "string" then
+      misuse(format("http.map: URL %d must be a string, got %s", i, type(urls[i])))
+    end
+  end
   local get = session.get
   return async.map(urls, function(url)
     local response = get(session, url, own)

@@ -245,7 +245,10 @@ static int l_create(lua_State *L)
 {
     size_t n;
     ab_task_check(L, op_name);
-    const char *path = luaL_checklstring(L, 1, &n);
+    const char *path = lua_tolstring(L, 1, &n);
+    if (!path)
+        return ab_misuse(L, "%s: the path must be a string, got %s", op_name,
+                         luaL_typename(L, 1));
     if (strlen(path) != n)
         return ab_misuse(L, "%s: the path has a zero byte in it", op_name);
     ab_grants_check_path(L, AB_GRANT_WRITE, op_name, path);

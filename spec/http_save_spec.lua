@@ -129,7 +129,8 @@ describe("response:save", function()
 
   it("wants a path and a function", function()
     local response = get "small"
-    assert_says("string expected", response.save, response)
+    assert_says("_spec.lua:%d+: response:save: the path must be a string, got nil",
+      function() response:save() end)
     assert_says("zero byte", response.save, response, "a\0b")
     assert_says("on_progress must be a function", response.save, response, at "x", {})
     assert_says("Response expected", response.save, {}, at "x")
