@@ -21,6 +21,29 @@ static const char *describe_limit(const ab_transfer *t, char *buf, size_t bytes)
     return buf;
 }
 
+/* Which of its times was over. */
+static const char *timed_out(const ab_transfer *t)
+{
+    if (t->limit)
+        return t->limit; /* "stall" */
+    return t->ended_ns - t->started_ns < t->bounds.total_ns ? "connect"
+                                                            : "total";
+}
+
+static void describe_timeout(const ab_transfer *t, char *buf, size_t bytes)
+{
+    const char *which = timed_out(t);
+    if (*which == 's')
+        snprintf(buf, bytes, "nothing came for %.3g s",
+                 (double)t->bounds.stall_ns / 1e9);
+    else if (*which == 'c')
+        snprintf(buf, bytes, "no connection within %.3g s",
+                 (double)t->bounds.connect_ns / 1e9);
+    else
+        snprintf(buf, bytes, "timed out after %.3g s",
+                 (double)(t->ended_ns - t->started_ns) / 1e9);
+}
+
 /* What a code means, and over which proxy or socket: "text (proxy a:80)". */
 static const char *add_way(const ab_transfer *t, const char *text, char *buf,
                            size_t bytes)
@@ -43,12 +66,7 @@ static const char *describe(const ab_transfer *t, int code, char *buf,
     case UV_EAI_FAIL:
         return add_way(t, ab_lookup_explain(code), buf, bytes);
     case UV_ETIMEDOUT:
-        if (t->limit)
-            snprintf(buf, bytes, "nothing came for %.3g s",
-                     (double)t->bounds.stall_ns / 1e9);
-        else
-            snprintf(buf, bytes, "timed out after %.3g s",
-                     (double)(t->ended_ns - t->started_ns) / 1e9);
+        describe_timeout(t, buf, bytes);
         return buf;
     case UV_EOF:
         if (!t->status)
@@ -87,8 +105,8 @@ int ab_http_raise(lua_State *L, const ab_transfer *t, const char *op, int code)
     ab_error_push(L, code,
                   &(ab_detail){op, describe(t, code, buf, sizeof buf),
                                *url ? "url" : NULL, url});
-    if (t->limit && (code == ASYNCBOX_ELIMIT || code == UV_ETIMEDOUT)) {
-        lua_pushstring(L, t->limit);
+    if (code == UV_ETIMEDOUT || (t->limit && code == ASYNCBOX_ELIMIT)) {
+        lua_pushstring(L, code == UV_ETIMEDOUT ? timed_out(t) : t->limit);
         lua_setfield(L, -2, "limit");
     }
     return lua_error(L);

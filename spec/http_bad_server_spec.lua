@@ -2,6 +2,7 @@
 -- in the right error, within its bound, with nothing left alive.
 local async = require "asyncbox"
 local http = require "asyncbox.http"
+local net = require "asyncbox.net"
 local bad_http_server = require "spec.support.bad_http_server"
 local clean = require "spec.support.clean"
 local cli = require "spec.support.cli"
@@ -235,13 +236,25 @@ describe("http, when the server", function()
     it("ends at the total time", function()
       for _, path in ipairs { "silent", "slow-headers" } do
         local err = assert_code("ETIMEDOUT", get, path, { timeout = 0.1 })
-        assert.is_nil(err.limit)
+        assert.equal("total", err.limit)
         assert.matches("^timed out after", err.message)
       end
       assert_code("ETIMEDOUT", read, "stalled", { timeout = 0.1 })
       assert_code("ETIMEDOUT", function()
         for _ in get("endless-chunks", { timeout = 0.5 }):chunks() do async.sleep(0) end
       end)
+    end)
+
+    it("ends when there is no secure connection within `connect` seconds", function()
+      local mute <close> = net.listen("127.0.0.1", 0, function(conn)
+        while conn:read(4096) do end -- luacheck: ignore
+      end)
+      local url = "https://127.0.0.1:" .. mute:address().port .. "/"
+      local function limit(timeout)
+        return assert_code("ETIMEDOUT", session.get, session, url, { timeout = timeout }).limit
+      end
+      assert.equal("connect", limit { connect = 0.05 })
+      assert.equal("total", limit { total = 0.05, connect = 20 })
     end)
 
     it("ends when nothing comes for `stall` seconds", function()

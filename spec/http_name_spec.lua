@@ -129,8 +129,10 @@ describe("asyncbox.http", function()
   it("ends the look-up with the fetch", function()
     local server <close> = dns_server.start { ["dead.test"] = "silent" }
     dns.servers { server.address }
-    assert_code("ETIMEDOUT", http.get, url "dead.test", { timeout = 0.05 })
-    assert_code("ETIMEDOUT", http.get, url "dead.test", { timeout = { connect = 0.05 } })
+    local err = assert_code("ETIMEDOUT", http.get, url "dead.test", { timeout = 0.05 })
+    assert.equal("total", err.limit)
+    err = assert_code("ETIMEDOUT", http.get, url "dead.test", { timeout = { connect = 0.05 } })
+    assert.equal("connect", err.limit)
     local before = server.asked["dead.test"]
     local task = async.spawn(http.get, url "dead.test")
     eventually("it asked", function() return server.asked["dead.test"] > before end)
