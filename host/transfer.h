@@ -164,6 +164,7 @@ typedef struct ab_transfer {
     unsigned char running;     /* added to the multi handle, or about to be */
     unsigned char head_whole;  /* the empty line after it has come */
     unsigned char refused;     /* a callback did not want what came */
+    unsigned char undecoded;   /* its Content-Encoding is none: kept as it is */
     unsigned char redirect;    /* this response is one that will be followed */
     unsigned char in_body;     /* headers from here on are trailers */
     unsigned char paused;      /* curl does not receive */

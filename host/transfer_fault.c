@@ -66,6 +66,9 @@ int ab_transfer_translate(const ab_transfer *t, CURLcode code)
     case CURLE_OUT_OF_MEMORY: /* also a line of 100 KB, or a body that grew
                                  beyond 64 MiB while it was paused */
         return has_connected(t) ? ASYNCBOX_ELIMIT : UV_ENOMEM;
+    case CURLE_WRITE_ERROR: /* not ours: those that refuse have a failure */
+        strcpy(t->easy->error, "the compressed body goes on after its end");
+        return ASYNCBOX_EHTTP;
     case CURLE_PARTIAL_FILE:
     case CURLE_GOT_NOTHING:
         return UV_EOF;

@@ -91,6 +91,40 @@ static int is_named(const char *line, size_t n, const char *name, size_t bytes)
 }
 #define IS_NAMED(line, n, name) is_named(line, n, name, sizeof(name) - 1)
 
+/* Does curl decode it, or would it, built with all that it can have? */
+static int is_coding(const char *name, size_t n)
+{
+    static const char *const known[] = {"gzip", "x-gzip",   "deflate", "br",
+                                        "zstd", "identity", "none",    NULL};
+    for (int i = 0; known[i]; i++)
+        if (strlen(known[i]) == n && strncasecmp(known[i], name, n) == 0)
+            return 1;
+    return 0;
+}
+
+static void decode(ab_transfer *t, int on)
+{
+    t->easy->bent = 1;
+    t->undecoded = !on;
+    t->client->curl->easy_setopt(t->easy->curl, CURLOPT_HTTP_CONTENT_DECODING,
+                                 (long)on);
+}
+
+/* Servers put other things there, "UTF-8" for one. Curl would have such a
+ * response fail; it is given as it is, as browsers do. */
+static void see_coding(ab_transfer *t, const char *value, size_t n)
+{
+    static const char between[] = ", \t\r\n";
+    for (size_t at = 0; at < n;) {
+        size_t from = at;
+        while (at < n && !strchr(between, value[at]))
+            at++;
+        if (at > from && !is_coding(value + from, at - from))
+            decode(t, 0);
+        at++;
+    }
+}
+
 /* What a line means.  0: it is an attack. */
 static int look_at(ab_transfer *t, const char *line, size_t n)
 {
@@ -101,6 +135,8 @@ static int look_at(ab_transfer *t, const char *line, size_t n)
             t->status = parse_status(line, n);
             t->redirect = t->head_whole = 0;
             t->length = -1;
+            if (t->undecoded)
+                decode(t, 1);
         }
         return 1;
     case 'l':
@@ -113,6 +149,8 @@ static int look_at(ab_transfer *t, const char *line, size_t n)
             t->client->cookies_seen++;
         return 1;
     case 'c':
+        if (IS_NAMED(line, n, "content-encoding:"))
+            see_coding(t, line + 17, n - 17);
         return !IS_NAMED(line, n, "content-length:") ||
                same_length(t, line + 15, n - 15);
     }

@@ -101,7 +101,6 @@ describe("http, when the server", function()
     { "truncated-chunks", "EOF", "cut off", "01234" },
     { "bad-chunk", "EHTTP", nil, "" },
     { "bad-gzip", "EHTTP", nil, "" },
-    { "unknown-encoding", "EHTTP", nil, "" },
     { "endless-trailers", "ELIMIT", "headers of more than", "" },
   }
 

@@ -6,6 +6,7 @@ local clean = require "spec.support.clean"
 local errors = require "spec.support.errors"
 local eventually = require "spec.support.eventually"
 local nginx = require "spec.support.nginx"
+local raw = require "spec.support.raw_http"
 
 local failure, assert_says, assert_code = errors.failure, errors.assert_says, errors.assert_code
 
@@ -36,6 +37,9 @@ local function sum(response, n)
   return table.concat(pieces), pieces
 end
 
+local gzipped_one = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03" ..
+  "\xcb\xcf\x4b\x05\x00\xf1\x86\x6c\x7a\x03\x00\x00\x00"
+
 describe("the body of a response", function()
   local session
 
@@ -55,8 +59,7 @@ describe("the body of a response", function()
     server:write("page.html", "<title>Größe</title><p>x")
     server:write("utf16", "\xE4\0\x3D\xD8\0\xDE")
     server:write("mark.txt", "\xEF\xBB\xBFmarked")
-    pcall(http.get, url) -- opens libcurl, which keeps descriptors of its own
-    http.close()
+    raw.warm_up() -- libcurl and libuv keep descriptors of their own
   end)
 
   teardown(function()
@@ -233,6 +236,44 @@ describe("the body of a response", function()
       )
       assert.equal("naïve €\n", response:text "latin1")
       assert_says("string expected", response.text, response, {})
+    end)
+  end)
+
+  describe("whose Content-Encoding", function()
+    local one = "Content-Encoding: gzip"
+
+    it("is none that there is, is given as it is", function()
+      local seen
+      local odd <close> = raw.serve(function(request)
+        if request.target == "/gzip" then return raw.page("200 OK", gzipped_one, one) end
+        if request.target == "/to-gzip" then
+          return raw.page("302 Found", "x", seen, "Location: /gzip")
+        elseif request.target == "/chunked" then
+          return "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n" .. seen ..
+            "\r\n\r\n3\r\nraw\r\n0\r\n\r\n"
+        end
+        return raw.page("200 OK", "raw", seen)
+      end)
+      for _, value in ipairs { "utf-8", "binary", "gzip, klingon", "br,foo , gzip" } do
+        seen = "Content-Encoding: " .. value
+        local response = session:get(odd.url)
+        assert.equal("raw", response:read())
+        assert.equal(value, response.headers["content-encoding"])
+        assert.equal("raw", session:get(odd.url .. "chunked"):read())
+        assert.equal("one", session:get(odd.url .. "gzip"):read()) -- the same handle of curl
+        assert.equal("one", session:get(odd.url .. "to-gzip"):read())
+      end
+      seen = "content-encoding: , Identity,"
+      assert.equal("raw", session:get(odd.url):read())
+    end)
+
+    it("is true of a part only, fails", function()
+      local odd <close> = raw.serve(function(request)
+        return raw.page("200 OK", gzipped_one .. request.target, one)
+      end)
+      local err = assert_code("EHTTP", function() session:get(odd.url .. "more"):read() end)
+      assert.equal("the compressed body goes on after its end", err.message)
+      assert.equal(gzipped_one .. "/", session:get(odd.url, { decompress = false }):read())
     end)
   end)
 
