@@ -3,7 +3,7 @@ local core, part = ...
 local misuse = core.misuse
 local find, format, gsub, lower, match, sub = string.find, string.format, string.gsub,
   string.lower, string.match, string.sub
-local concat, sort = table.concat, table.sort
+local concat, sort, unpack = table.concat, table.sort, table.unpack
 local next, setmetatable, time, tonumber, type = next, setmetatable, os.time, tonumber, type
 
 local jar_methods = {}
@@ -94,7 +94,7 @@ end
 local KEYS = { "name", "value", "domain", "path", "subdomains", "secure", "http_only", "expires" }
 
 local function line_of(what, cookie)
-  core.check(cookie, what, KEYS)
+  core.options(cookie, what, unpack(KEYS))
   local value = part.check_cookie(what, cookie.name, cookie.value)
   local domain, path = cookie.domain, cookie.path or "/"
   if type(domain) == "string" then domain = core.to_ascii(domain) or domain end

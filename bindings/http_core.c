@@ -232,8 +232,8 @@ static int core_put_cookie(lua_State *L)
 
 /* ---- the rest ---- */
 
-/* core.options(session) */
-static int core_options(lua_State *L)
+/* core.session_options(session) */
+static int core_session_options(lua_State *L)
 {
     const ab_http_session *s = ab_object_test(L, 1, &ab_http_session_class);
     luaL_argcheck(L, s, 1, "Session expected");
@@ -263,25 +263,6 @@ static int core_bad_url(lua_State *L)
                              luaL_checkstring(L, 3));
 }
 
-/* core.check(table, what, list of known keys) */
-static int core_check(lua_State *L)
-{
-    const char *known[64] = {NULL};
-    lua_Unsigned n = lua_rawlen(L, 3);
-    luaL_checkstack(L, 70, NULL);
-    for (lua_Unsigned i = 0; i < n && i < 63; i++) {
-        lua_rawgeti(L, 3, (lua_Integer)i + 1);
-        known[i] = lua_tostring(L, -1);
-    }
-    ab_options_check(L, 1, lua_tostring(L, 2), known);
-    return 0;
-}
-
-static int core_misuse(lua_State *L)
-{
-    return ab_misuse(L, "%s", luaL_checkstring(L, 1));
-}
-
 /* core.failure(code name, what, message [, key, value]): an error object. */
 static int core_failure(lua_State *L)
 {
@@ -296,35 +277,6 @@ static int core_failure(lua_State *L)
                   &(ab_detail){luaL_checkstring(L, 2), luaL_checkstring(L, 3),
                                luaL_optstring(L, 4, NULL),
                                luaL_optstring(L, 5, NULL)});
-    return 1;
-}
-
-/* core.seconds(table, key, otherwise) */
-static int core_seconds(lua_State *L)
-{
-    int64_t ns = ab_option_seconds(L, 1, luaL_checkstring(L, 2), -1);
-    if (ns < 0)
-        lua_pushvalue(L, 3);
-    else
-        lua_pushnumber(L, (lua_Number)ns / 1e9);
-    return 1;
-}
-
-/* core.integer(table, key, otherwise, min, max) */
-static int core_integer(lua_State *L)
-{
-    lua_pushinteger(
-        L, ab_option_integer(L, 1, luaL_checkstring(L, 2),
-                             luaL_checkinteger(L, 3), luaL_checkinteger(L, 4),
-                             luaL_optinteger(L, 5, LUA_MAXINTEGER)));
-    return 1;
-}
-
-/* core.boolean(table, key, otherwise) */
-static int core_boolean(lua_State *L)
-{
-    lua_pushboolean(L, ab_option_boolean(L, 1, luaL_checkstring(L, 2),
-                                         lua_toboolean(L, 3)));
     return 1;
 }
 
@@ -383,22 +335,17 @@ static int core_module(lua_State *L)
 }
 
 static const luaL_Reg core[] = {{"bad_url", core_bad_url},
-                                {"boolean", core_boolean},
-                                {"check", core_check},
                                 {"cookies", core_cookies},
                                 {"env", core_env},
                                 {"failure", core_failure},
                                 {"feed", core_feed},
                                 {"fetch", ab_http_fetch},
-                                {"integer", core_integer},
                                 {"is_address", core_is_address},
-                                {"misuse", core_misuse},
                                 {"module", core_module},
                                 {"new_session", ab_http_new_session},
-                                {"options", core_options},
                                 {"put_cookie", core_put_cookie},
                                 {"random", core_random},
-                                {"seconds", core_seconds},
+                                {"session_options", core_session_options},
                                 {"to_ascii", ab_part_to_ascii},
                                 {"url", core_url},
                                 {"verb", core_verb},
@@ -422,6 +369,7 @@ static void push_parts(lua_State *L)
         return;
     lua_pop(L, 1);
     luaL_newlib(L, core);
+    luaL_setfuncs(L, ab_part_options, 0);
     push_keys(L, ab_http_request_keys);
     lua_setfield(L, -2, "request_keys");
     push_keys(L, ab_http_session_keys);

@@ -5,7 +5,7 @@
 local core, part = ...
 local misuse = core.misuse
 local find, format, gsub, match = string.find, string.format, string.gsub, string.match
-local concat, sort = table.concat, table.sort
+local concat, sort, unpack = table.concat, table.sort, table.unpack
 local error, next, pcall, setmetatable, tostring, type = error, next, pcall, setmetatable,
   tostring, type
 
@@ -61,7 +61,7 @@ local function add_item(what, list, name, item)
     misuse(what .. ": multipart: a name must be a string, got " .. type(name))
   end
   if type(item) ~= "table" then item = { value = item } end
-  core.check(item, what .. ": multipart", PART_KEYS)
+  core.options(item, what .. ": multipart", unpack(PART_KEYS))
   local value, file = item.value, item.file
   if (value == nil) == (file == nil) then
     misuse(format("%s: multipart: '%s' needs a 'value' or a 'file'", what, name))

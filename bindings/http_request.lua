@@ -4,14 +4,14 @@ local core, part = ...
 local async = core.module "asyncbox"
 local misuse = core.misuse
 local find, format, match = string.find, string.format, string.match
-local next, type = next, type
+local next, type, unpack = next, type, table.unpack
 
 local KEYS = { "params", "json", "form", "multipart", "length", "auth", "cookies", "proxy",
   "resolve", "unix_socket", "verify", "ca", "cert", "key", "key_password", "http2", "decompress",
   "retries", "raise_for_status" }
 local C_KEYS = core.request_keys
 do
-  local all = { table.unpack(C_KEYS) }
+  local all = { unpack(C_KEYS) }
   for i = 1, #KEYS do all[#all + 1] = KEYS[i] end
   KEYS = all
 end
@@ -66,12 +66,12 @@ end
 
 function part.request(session, verb, method, url, options)
   local what = core.verb(verb)
-  local defaults = core.options(session) or {}
+  local defaults = core.session_options(session) or {}
   options = options or {}
   if type(options) ~= "table" then
     misuse(format("%s: options must be a table, got %s", what, type(options)))
   end
-  core.check(options, what, KEYS)
+  core.options(options, what, unpack(KEYS))
   local login
   url, login = part.take_login(what, core.url(session, url, what))
   if options.params ~= nil then url = add_params(what, url, options.params) end
@@ -116,7 +116,7 @@ function part.map(session, urls, f, options)
   end
   local limit, own = 100, nil
   if options ~= nil then
-    core.check(options, "http.map", MAP_KEYS)
+    core.options(options, "http.map", unpack(MAP_KEYS))
     limit = core.integer(options, "limit", limit, 1)
     own = {}
     for key, value in next, options do

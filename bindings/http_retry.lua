@@ -7,7 +7,7 @@ local misuse = core.misuse
 local error, format, math_type, next, pcall, tonumber, tostring, type =
   error, string.format, math.type, next, pcall, tonumber, tostring, type
 local lower, match, upper = string.lower, string.match, string.upper
-local max, min, time = math.max, math.min, os.time
+local max, min, time, unpack = math.max, math.min, os.time, table.unpack
 
 local KEYS = { "times", "backoff", "max_wait", "on", "methods" }
 local BACKOFF, MAX_WAIT = 0.5, 120
@@ -42,7 +42,7 @@ function part.retries(what, value)
   if type(options) ~= "table" then
     part.wrong(what, "retries", "a whole number, a table or false", value)
   end
-  core.check(options, what .. ": retries", KEYS)
+  core.options(options, what .. ": retries", unpack(KEYS))
   return {
     times = core.integer(options, "times", 3, 0, 1000),
     backoff = core.seconds(options, "backoff", BACKOFF),

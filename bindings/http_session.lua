@@ -1,12 +1,12 @@
 -- http_session.lua - a session with options that C does not read.
 local core, part = ...
-local match, type = string.match, type
+local match, type, unpack = string.match, type, table.unpack
 
 local KEYS = { "auth", "cookies", "proxy", "resolve", "unix_socket", "verify", "ca", "cert", "key",
   "key_password", "http2", "decompress", "retries", "raise_for_status", "trust_env" }
 local C_KEYS = core.session_keys
 do
-  local all = { table.unpack(C_KEYS) }
+  local all = { unpack(C_KEYS) }
   for i = 1, #KEYS do all[#all + 1] = KEYS[i] end
   KEYS = all
 end
@@ -27,7 +27,7 @@ end
 
 function part.session(options)
   local what = "http.session"
-  core.check(options, what, KEYS)
+  core.options(options, what, unpack(KEYS))
   local low, login = {}, nil
   for i = 1, #C_KEYS do low[C_KEYS[i]] = options[C_KEYS[i]] end
   if type(low.base_url) == "string" and match(low.base_url, "^%a+://") then
