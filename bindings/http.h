@@ -97,6 +97,7 @@ int ab_http_l_session_map(lua_State *L);
 int ab_http_fetch(lua_State *L);
 /* "http.get"; raises for what is no verb. */
 const char *ab_http_verb_name(lua_State *L, int arg);
+
 /* ---- http_core.c ---- */
 
 /* Calls a function of the Lua parts ("request") with the values on
@@ -106,6 +107,11 @@ int ab_http_call(lua_State *L, const char *name);
  * settings.  They lie in a userdata that is pushed and point to strings of the
  * list. */
 const ab_setting *ab_http_settings(lua_State *L, int idx, unsigned *count);
+
+/* ---- http_feed.c ---- */
+
+/* For the Lua parts: (length or nil) -> Upload. */
+int ab_http_new_feed(lua_State *L);
 /* The feed of the userdata at idx, or NULL; it is the script's no more than
  * before. */
 ab_feed *ab_http_feed(lua_State *L, int idx);
