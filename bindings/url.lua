@@ -266,6 +266,7 @@ function url.build(parts)
     local bracketed = find(host, ":", 1, true) and sub(host, 1, 1) ~= "["
     host, why = parse_host(bracketed and "[" .. host .. "]" or host, special)
     if not host then fail("url.build", why, parts.host or "") end
+    if scheme == "file" and host == "localhost" then host = "" end
   end
   if special then path = gsub(path, "\\", "/") end
   if host and (special or path ~= "") and sub(path, 1, 1) ~= "/" then path = "/" .. path end

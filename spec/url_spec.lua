@@ -257,6 +257,7 @@ describe("url.build", function()
     })
     assert.equal("mailto:a@b", url.build { scheme = "mailto", path = "a@b" })
     assert.equal("file:///a", url.build { scheme = "file", path = "/a" })
+    assert.equal("file:///a", url.build { scheme = "file", host = "LOCALHOST", path = "/a" })
     assert.equal("foo:/.//a", url.build { scheme = "foo", path = "//a" })
   end)
 
