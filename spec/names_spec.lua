@@ -272,6 +272,36 @@ describe("a sandbox", function()
       "EDENIED example.org allow it with --allow-net=example.org:" .. port }, run(flags, code))
   end)
 
+  -- Who looks at url.parse(u).host before http.get(u) must not be deceived.
+  it("is denied the very host that url.parse reads, or the URL is bad", function()
+    local lines = run({ "--sandbox" }, [=[
+      local url = require "asyncbox.url"
+      for _, text in ipairs {
+        "http://a@b/", "http://a@b@c/", "http://a:b@c:81/", "http://a%40b@c/", "http://a/@b",
+        "http://a?@b", "http://a#@b", "http://a:80@b/", "http://[::1]/", "http://u@[::1]:81/",
+        "http://a%2eb/", "http://%61.b/", "http://1/", "http://0x7f.1:81/", "http://[::ffff:1]/",
+        "http://a\\@b/", "http://a\\b/", "http://a:80\\@b/", "http://a%5c@b/", "http://a%2f@b/",
+        "http://ａ@ｂ/", "http://a／@b/", "http://a／b/", "http://a＠b/", "http://a：81/",
+        "http://u＠v@b/", "http://[::1]@b/", "http://@b/", "http://a|@b/", "http:///a/",
+      } do
+        local ok, err = pcall(http.get, text)
+        if err.code == "EURL" then
+          print "EURL"
+        else
+          local u = url.parse(text)
+          local here = err.host:find(":", 1, true) and "[" .. err.host .. "]" or err.host
+          print(err.code == "EDENIED" and url.parse("http://" .. here .. "/").host == u.host
+            and err.hint:match "(%d+)$" == tostring(u.port) and "same" or text)
+        end
+      end]=])
+    assert.equal(30, #lines)
+    local bad = 0
+    for _, line in ipairs(lines) do
+      if line == "EURL" then bad = bad + 1 else assert.equal("same", line) end
+    end
+    assert.is_true(bad <= 8, "refused: " .. bad)
+  end)
+
   it("is told which grant cannot be read", function()
     local r = process.run(folder.program, { "run", "--allow-net=ü\u{202e}", "x" },
       { check = false })
