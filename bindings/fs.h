@@ -359,6 +359,13 @@ int ab_fs_remove(lua_State *L);
 int ab_fs_remove_now(lua_State *L);
 int ab_fs_copy(lua_State *L);
 
+/* fs_copy_bytes.c, in the pool: all that `in` holds, from its start, into
+ * `out`, which is empty.  st: of `in`.  *no_clone is set when the file systems
+ * cannot share blocks, so that it is asked once for a tree.  0 or a code;
+ * UV_ECANCELED within 8 MiB after the job was stopped. */
+int ab_fs_copy_bytes(ab_fs_job *job, int in, int out, const struct stat *st,
+                     int *no_clone);
+
 /* As ab_fs_check_path, without slashes at its end. */
 const char *ab_fs_trim_path(lua_State *L, int arg);
 

@@ -11,14 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <linux/fs.h>
-#endif
-
-enum { BUFFER = 65536, PIECE = 8 << 20 };
 
 typedef struct copy_op {
     ab_fs_op base; /* path, to */
@@ -32,55 +26,6 @@ typedef struct copy_op {
 
 static int code(void) { return uv_translate_sys_error(errno); }
 
-/* ---- bytes ---- */
-
-static int copy_by_buffer(ab_fs_job *job, int in, int out)
-{
-    char buffer[BUFFER];
-    for (;;) {
-        if (atomic_load(&job->stop))
-            return UV_ECANCELED;
-        ssize_t n = read(in, buffer, sizeof buffer);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return code();
-        if (n == 0)
-            return 0;
-        size_t done = 0;
-        int err = ab_fs_write_all(job, out, buffer, (size_t)n, &done, -1);
-        if (err)
-            return err;
-    }
-}
-
-static int copy_bytes(copy_op *c, int in, int out, off_t size)
-{
-#ifdef __linux__
-    /* The kernel does it, or even only notes it; a small file isn't worth the
-     * question, and files of /proc know no size. */
-    if (size > BUFFER) {
-        if (!c->no_clone && ioctl(out, FICLONE, in) == 0)
-            return 0;
-        c->no_clone = 1;
-        for (;;) {
-            if (atomic_load(&c->base.job.stop))
-                return UV_ECANCELED;
-            ssize_t n = copy_file_range(in, NULL, out, NULL, PIECE, 0);
-            if (n < 0 && errno == EINTR)
-                continue;
-            if (n < 0 && (errno == ENOSPC || errno == EIO || errno == EDQUOT))
-                return code();
-            if (n <= 0)
-                break; /* the rest, if there is one, by hand */
-        }
-    }
-#else
-    (void)size;
-#endif
-    return copy_by_buffer(&c->base.job, in, out);
-}
-
 static void keep_times(int out, const struct stat *st)
 {
 #ifdef __APPLE__
@@ -93,7 +38,7 @@ static void keep_times(int out, const struct stat *st)
 
 static int fill(copy_op *c, int in, int out, const struct stat *st)
 {
-    int err = copy_bytes(c, in, out, st->st_size);
+    int err = ab_fs_copy_bytes(&c->base.job, in, out, st, &c->no_clone);
     if (!err && fchmod(out, st->st_mode & 0777) < 0)
         err = code();
     if (!err && c->times)

@@ -155,6 +155,26 @@ describe("fs.copy", function()
     assert.matches("^Name:", slurp(at "p"))
   end)
 
+  it("keeps holes", function()
+    local function space(name)
+      return fs.stat(at(name)).blocks * 512
+    end
+    for name, command in pairs {
+      within = "truncate -s 20M %s && printf x >>%s && truncate -s 30M %s",
+      first = "truncate -s 20M %s && head -c 200000 /dev/urandom >>%s; : %s",
+      last = "head -c 200000 /dev/urandom >%s && truncate -s 30M %s; : %s",
+      all = "truncate -s 30M %s; : %s %s",
+    } do
+      local path = at(name)
+      shell(command, path, path, path)
+      if space(name) < 1 << 20 then -- else this file system has none
+        fs.copy(path, at(name .. "2"))
+        shell("cmp %s %s", path, at(name .. "2"))
+        assert.is_true(space(name .. "2") < 1 << 20, name)
+      end
+    end
+  end)
+
   it("replaces only when asked, a link and not what it leads to", function()
     put("x", "new")
     put("y", "old")
