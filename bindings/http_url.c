@@ -55,11 +55,10 @@ void ab_http_url_check(lua_State *L, const char *what, const char *url,
                           "https://");
     if (*host == '\0' || strchr("/?#", *host))
         ab_http_url_raise(L, what, url, "bad URL: no host");
-    /* "http://a\\@b/" is about b for curl, and about a for url.parse and all
+    /* "http://a\@b/" is about b for curl, and about a for url.parse and all
      * browsers. */
     if (memchr(host, '\\', strcspn(host, "/?#")))
-        ab_http_url_raise(L, what, url,
-                          "bad URL: a backslash before its path");
+        ab_http_url_raise(L, what, url, "bad URL: a backslash before its path");
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)url[i] <= ' ' || url[i] == 127)
             ab_http_url_raise(L, what, url,
