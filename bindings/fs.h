@@ -134,6 +134,8 @@ int ab_fs_op_start(lua_State *L, ab_fs_op *o);
 void ab_fs_op_check(lua_State *L, ab_op *op);
 void ab_fs_op_cancel(ab_op *op);
 void ab_fs_op_drop(ab_op *op);
+/* What the box has left, for a job whose memory is malloc's. */
+size_t ab_fs_budget(const ab_limits *limits);
 /* In the pool: opens the path as job.fd and looks at what it is.  0 or a code;
  * a folder is UV_EISDIR. */
 int ab_fs_op_open(ab_fs_op *o, int flags, int mode, struct stat *st);
@@ -338,7 +340,8 @@ int ab_fs_method_truncate(lua_State *L);
  *   fs_tree.c    what they add to the module's table; what Lua parts need
  *   fs_scan.c    list, scan, and folders for walk and glob
  *   fs_scan_job.c  reading them
- *   fs_glob.c    names and patterns
+ *   fs_glob.c    names and patterns; fs_glob_tree.c: a tree and patterns;
+ *                fs_glob_op.c: the call
  *   fs_level.c   where a job is in a tree
  *   fs_remove.c  remove
  *   fs_copy.c    copy
@@ -354,7 +357,8 @@ int ab_fs_entries(lua_State *L);
 int ab_fs_entries_next(lua_State *L);
 int ab_fs_entries_id(lua_State *L);
 int ab_fs_entries_close(lua_State *L);
-int ab_fs_glob_match(lua_State *L);
+int ab_fs_glob_call(lua_State *L);
+int ab_fs_glob_take(lua_State *L);
 int ab_fs_remove(lua_State *L);
 int ab_fs_remove_now(lua_State *L);
 int ab_fs_copy(lua_State *L);
@@ -368,6 +372,14 @@ int ab_fs_copy_bytes(ab_fs_job *job, int in, int out, const struct stat *st,
 
 /* As ab_fs_check_path, without slashes at its end. */
 const char *ab_fs_trim_path(lua_State *L, int arg);
+
+/* In the pool: what is there?  `follow`, or a slash, "." or ".." at its end: it
+ * has to be a folder, else it is what it is.  0 or a code. */
+int ab_fs_probe(const ab_grants *grants, const char *path, int follow,
+                mode_t *mode);
+/* In the pool: DT_..., also where the file system does not say in the folder
+ * what an entry is; DT_UNKNOWN: it is gone. */
+int ab_fs_entry_type(DIR *dir, const struct dirent *entry);
 
 /* The folders that a job is inside of, the outermost first.  In the pool. */
 typedef struct ab_fs_level {

@@ -4,7 +4,7 @@
  * them, \x the x itself.  A character is what UTF-8 makes one; a byte that is
  * no UTF-8 is a character of its own.  Only the last star is ever tried again,
  * so the time is bounded by the product of the two lengths. */
-#include "fs.h"
+#include "fs_glob.h"
 
 enum { CLASS_MAX = 256, NO_UTF8 = 0x110000 };
 
@@ -115,12 +115,9 @@ static int match(const char *p, const char *p_end, const char *s,
     return p == p_end;
 }
 
-/* (segment, name) */
-int ab_fs_glob_match(lua_State *L)
+int ab_fs_glob_matches(const ab_fs_segment *segment, const char *name,
+                       size_t len)
 {
-    size_t p_len, s_len;
-    const char *p = luaL_checklstring(L, 1, &p_len);
-    const char *s = luaL_checklstring(L, 2, &s_len);
-    lua_pushboolean(L, match(p, p + p_len, s, s + s_len));
-    return 1;
+    const char *text = segment->text;
+    return match(text, text + segment->bytes, name, name + len);
 }

@@ -48,6 +48,15 @@ ab_fs_op *ab_fs_op_new(lua_State *L, const ab_op_type *type, const char *path,
     return o;
 }
 
+size_t ab_fs_budget(const ab_limits *limits)
+{
+    if (limits->cap_bytes == SIZE_MAX)
+        return SIZE_MAX;
+    return limits->cap_bytes > limits->used_bytes
+               ? limits->cap_bytes - limits->used_bytes
+               : 0;
+}
+
 /* Steps 4 and 5. */
 int ab_fs_op_start(lua_State *L, ab_fs_op *o)
 {

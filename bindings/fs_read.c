@@ -207,13 +207,9 @@ static int l_read(lua_State *L)
     fs_reads **reads = lua_touserdata(L, lua_upvalueindex(1));
     read_op *r =
         (read_op *)ab_fs_op_new(L, &read_type, path, AB_GRANT_READ, run_read);
-    const ab_limits *limits = &r->base.op.box->limits;
     r->reads = *reads;
     r->reads->refs++;
-    r->in.budget = limits->cap_bytes == SIZE_MAX ? SIZE_MAX
-                   : limits->cap_bytes > limits->used_bytes
-                       ? limits->cap_bytes - limits->used_bytes
-                       : 0;
+    r->in.budget = ab_fs_budget(&r->base.op.box->limits);
     r->max_bytes = max == LUA_MAXINTEGER ? SIZE_MAX : (size_t)max;
     r->base.job.events = UV_READABLE;
     r->base.job.on_poll = on_poll;

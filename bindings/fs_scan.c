@@ -1,4 +1,4 @@
-/* fs_scan.c - folders: list, scan, and what walk and glob read with. */
+/* fs_scan.c - folders: list, scan, and what walk reads with. */
 #include "fs_scan.h"
 #include <limits.h>
 #include <string.h>
@@ -62,7 +62,6 @@ static void drop_scan(ab_op *op)
 static const ab_op_type scan_type = SCAN_TYPE("fs.scan");
 static const ab_op_type list_type = SCAN_TYPE("fs.list");
 static const ab_op_type walk_type = SCAN_TYPE("fs.walk");
-static const ab_op_type glob_type = SCAN_TYPE("fs.glob");
 
 /* Waits until the job that runs, or a new one, is over; then k. */
 static int wait_scan(lua_State *L, ab_fs_folder *s, const ab_op_type *type,
@@ -234,19 +233,18 @@ static int entries_done(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/* For walk and glob: (path, glob, follow) gives a Scan that is read. */
+/* For walk: (path, follow) gives a Scan that is read. */
 int ab_fs_entries(lua_State *L)
 {
-    const ab_op_type *type = lua_toboolean(L, 2) ? &glob_type : &walk_type;
-    ab_task_check(L, type->name);
+    ab_task_check(L, walk_type.name);
     const char *path = ab_fs_check_path(L, 1);
-    int follow = lua_toboolean(L, 3);
-    ab_grants_check_path(L, AB_GRANT_READ, type->name, path);
+    int follow = lua_toboolean(L, 2);
+    ab_grants_check_path(L, AB_GRANT_READ, walk_type.name, path);
     lua_settop(L, 2);
     ab_fs_folder *s = new_scan(L, path, FIRST_BYTES);
     s->whole = 1;
     s->no_follow = !follow;
-    return wait_scan(L, s, type, entries_done);
+    return wait_scan(L, s, &walk_type, entries_done);
 }
 
 /* The next of a Scan that is read: name, kind; nothing at the end. */

@@ -14,16 +14,14 @@
 
 /* ---- in the pool ---- */
 
-/* A d_type, plus one: no entry begins with a zero.  Some file systems don't
- * say in the folder what an entry is. */
-static char kind_of(DIR *dir, const struct dirent *e)
+int ab_fs_entry_type(DIR *dir, const struct dirent *entry)
 {
     struct stat st;
-    int type = e->d_type;
-    if (type == DT_UNKNOWN &&
-        fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-        type = (int)IFTODT(st.st_mode);
-    return (char)(type + 1);
+    if (entry->d_type != DT_UNKNOWN)
+        return entry->d_type;
+    return fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0
+               ? (int)IFTODT(st.st_mode)
+               : DT_UNKNOWN;
 }
 
 static int open_dir(ab_fs_folder *s)
@@ -77,7 +75,7 @@ static int read_entries(ab_fs_folder *s)
         size_t bytes = strlen(e->d_name) + 1;
         if (bytes >= AB_FS_ENTRY_MAX)
             return UV_ENAMETOOLONG;
-        s->held[0] = kind_of(s->dir, e);
+        s->held[0] = (char)(ab_fs_entry_type(s->dir, e) + 1);
         memcpy(s->held + 1, e->d_name, bytes);
         s->kept = 1;
     }

@@ -16,25 +16,26 @@ extern const size_t ab_lua_fs_path_len, ab_lua_fs_temp_len, ab_lua_fs_walk_len;
 
 /* ---- probe: what is there? for glob and walk ---- */
 
-typedef struct probe_op {
-    ab_fs_op base;
-    int follow;
-    mode_t mode;
-} probe_op;
-
-static int run_probe(ab_fs_job *job)
+/* The folder and the name in it; UV_EISDIR: it is to be opened itself. */
+static int open_place(const ab_grants *grants, const char *path,
+                      char leaf[AB_LEAF_MAX])
 {
-    probe_op *o = (probe_op *)ab_fs_op_of(job);
-    const ab_grants *grants = &o->base.op.box->grants;
+    int dir = ab_grants_open_parent(grants, AB_GRANT_READ, path, leaf);
+    if (dir == ASYNCBOX_EDENIED) /* it may be a root itself */
+        dir = ab_grants_open_place(grants, AB_GRANT_READ, path, 0, leaf);
+    return dir;
+}
+
+int ab_fs_probe(const ab_grants *grants, const char *path, int follow,
+                mode_t *mode)
+{
     char leaf[AB_LEAF_MAX];
     struct stat st;
-    int dir = o->follow ? UV_EISDIR
-                        : ab_grants_open_parent(grants, AB_GRANT_READ,
-                                                o->base.path, leaf);
+    int dir = follow ? UV_EISDIR : open_place(grants, path, leaf);
     if (dir == UV_EISDIR) { /* or it ends in "/", "." or ".." */
         leaf[0] = '\0';
-        dir = ab_grants_open(grants, o->base.path,
-                             O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
+        dir = ab_grants_open(grants, path, O_RDONLY | O_DIRECTORY | O_NONBLOCK,
+                             0);
     }
     if (dir < 0)
         return dir;
@@ -42,8 +43,19 @@ static int run_probe(ab_fs_job *job)
                       : fstat(dir, &st);
     err = err < 0 ? uv_translate_sys_error(errno) : 0;
     close(dir);
-    o->mode = err ? 0 : st.st_mode;
+    *mode = err ? 0 : st.st_mode;
     return err;
+}
+
+typedef struct probe_op {
+    ab_fs_op base;
+    mode_t mode;
+} probe_op;
+
+static int run_probe(ab_fs_job *job)
+{
+    probe_op *o = (probe_op *)ab_fs_op_of(job);
+    return ab_fs_probe(&o->base.op.box->grants, o->base.path, 1, &o->mode);
 }
 
 static int push_probe(lua_State *L, ab_op *op)
@@ -54,7 +66,7 @@ static int push_probe(lua_State *L, ab_op *op)
 }
 
 static const ab_op_type probe_type = {
-    .name = "fs.glob",
+    .name = "fs.walk",
     .size = sizeof(probe_op),
     .flags = AB_OP_EXTERNAL,
     .push = push_probe,
@@ -62,17 +74,14 @@ static const ab_op_type probe_type = {
     .drop = ab_fs_op_drop,
 };
 
-/* (path, follow): its kind.  What is not followed is what it is; else, and with
- * a slash, "." or ".." at its end, it has to be a folder. */
+/* (path): the kind of what a link leads to; it has to be a folder. */
 static int l_probe(lua_State *L)
 {
     ab_task_check(L, probe_type.name);
     const char *path = ab_fs_check_path(L, 1);
     ab_grants_check_path(L, AB_GRANT_READ, probe_type.name, path);
-    probe_op *o = (probe_op *)ab_fs_op_new(L, &probe_type, path, AB_GRANT_READ,
-                                           run_probe);
-    o->follow = lua_toboolean(L, 2);
-    return ab_fs_op_start(L, &o->base);
+    ab_fs_op *o = ab_fs_op_new(L, &probe_type, path, AB_GRANT_READ, run_probe);
+    return ab_fs_op_start(L, o);
 }
 
 /* ---- what the Lua parts need ---- */
@@ -125,7 +134,8 @@ static const luaL_Reg core[] = {
     {"temporary", l_temporary},
     {"probe", l_probe},
     {"remove_now", ab_fs_remove_now},
-    {"match", ab_fs_glob_match},
+    {"glob", ab_fs_glob_call},
+    {"glob_take", ab_fs_glob_take},
     {"entries", ab_fs_entries},
     {"entries_next", ab_fs_entries_next},
     {"entries_id", ab_fs_entries_id},

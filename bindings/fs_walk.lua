@@ -1,12 +1,12 @@
--- fs_walk.lua - fs.walk and fs.glob: trees of files, a folder at a time.
+-- fs_walk.lua - fs.walk, a folder at a time, and the patterns of fs.glob.
 -- Gets the module's table and the primitives of fs_tree.c.
 local fs, core = ...
 local entries, next_entry, id_of = core.entries, core.entries_next, core.entries_id
-local forget, match_name, probe = core.entries_close, core.match, core.probe
+local forget, probe = core.entries_close, core.probe
 local misuse, check_options, check, sleep = core.misuse, core.options, core.check, core.sleep
 local pcall, error, type, next, setmetatable = pcall, error, type, next, setmetatable
 local sub, find, gsub, byte = string.sub, string.find, string.gsub, string.byte
-local sort = table.sort
+local pack, concat = string.pack, table.concat
 
 local function check_string(what, name, value)
   if type(value) ~= "string" then
@@ -42,7 +42,7 @@ local function code_of(err) return type(err) == "table" and err.code end
 local function enter(w, path, depth)
   local level = w[depth]
   local follow = w.follow or depth == 0
-  local ok, found = pcall(entries, path, false, follow)
+  local ok, found = pcall(entries, path, follow)
   if not ok then
     if depth > 0 and GONE[code_of(found)] then return false end
     if depth == 0 or not w.on_error or not code_of(found) or found.code == "ECANCELED" then
@@ -96,7 +96,7 @@ function walk_meta.__call(w)
     if name then
       local path = join(level.path, name)
       if kind == "link" and w.follow then
-        local ok, target = pcall(probe, path, true)
+        local ok, target = pcall(probe, path)
         if ok and target == "directory" then kind = target end
         if not ok and not CLOSED[code_of(target)] then error(target, 0) end
       end
@@ -232,7 +232,14 @@ local function compile(text)
       segments[#segments + 1] = { kind = "wild", text = segment,
         dot = find(segment, "^\\?%.") and true or false }
     elseif segment ~= "" then
-      segments[#segments + 1] = { kind = "name", text = gsub(segment, "\\(.)", "%1") }
+      local name, last = gsub(segment, "\\(.)", "%1"), segments[#segments]
+      -- Names that a pattern begins with are one: folders on the way need not
+      -- be readable, nor granted.
+      if last and not segments[2] and last.kind == "name" then
+        last.text = last.text .. "/" .. name
+      else
+        segments[#segments + 1] = { kind = "name", text = name }
+      end
     end
     i = j + 1
   end
@@ -244,163 +251,33 @@ local function compile(text)
   return segments
 end
 
--- ---- glob: the tree ----
---
--- All patterns run at once, as one automaton whose states are (pattern,
--- segment): each folder is read at most once, each path given at most once,
--- and no pattern costs more than its length for each name.
+-- What fs_glob.h takes: kind, flag and text of each segment, and an end.
+local ANY, NAME, WILD, END = 0, 1, 2, 3
 
--- Adds the state and what follows from it without a name: ** may be nothing.
-local function add(states, g, pattern, at)
-  local key = pattern * MAX_PATTERN + at
-  if states[key] then return end
-  states[key] = true
-  states[#states + 1] = key
-  local segment = g.patterns[pattern][at]
-  if segment and segment.kind == "any" then add(states, g, pattern, at + 1) end
-end
+local function flag(on) return on and 1 or 0 end
 
--- What a name leads to: the states of the entry below. `link`: ** stops there.
-local function step(states, g, name, link)
-  local below = {}
-  pause(#states)
-  for i = 1, #states do
-    local key = states[i]
-    local pattern, at = key // MAX_PATTERN, key % MAX_PATTERN
-    local segment = g.patterns[pattern][at]
-    if not segment then
-      goto continue
-    elseif segment.kind == "any" then
-      if not link and (g.hidden or byte(name) ~= 46) then add(below, g, pattern, at) end
-    elseif segment.kind == "wild" then
-      if (g.hidden or segment.dot or byte(name) ~= 46) and match_name(segment.text, name) then
-        add(below, g, pattern, at + 1)
-      end
-    elseif segment.text == name then
-      add(below, g, pattern, at + 1)
-    end
-    ::continue::
-  end
-  return below
-end
-
--- Does the entry match, only if it is a folder, and is there more below it?
-local function verdict(states, g)
-  local found, only_folder, deeper = false, true, false
-  for i = 1, #states do
-    local key = states[i]
-    local segments = g.patterns[key // MAX_PATTERN]
-    local at = key % MAX_PATTERN
-    local segment = segments[at]
-    if not segment then
-      found = true
-      only_folder = only_folder and segments.folder
+local function pack_pattern(segments)
+  local parts = {}
+  for i = 1, #segments do
+    local segment = segments[i]
+    local kind, text = segment.kind, segment.text
+    if kind == "any" then
+      parts[i] = pack("=BBs4", ANY, 0, "")
+    elseif kind == "wild" then
+      parts[i] = pack("=BBs4", WILD, flag(segment.dot), text)
     else
-      deeper = true
+      parts[i] = pack("=BBs4", NAME, flag(text == "." or text == ".." or find(text, "/", 1, true)),
+        text)
     end
   end
-  return found, only_folder, deeper
+  parts[#parts + 1] = pack("=BBs4", END, flag(segments.folder), "")
+  return concat(parts)
 end
 
-local function look(g, path, follow)
-  local ok, kind = pcall(probe, g.base .. path, follow)
-  if ok then return kind end
-  if CLOSED[code_of(kind)] and not (g.first and code_of(kind) == "EDENIED") then return nil end
-  error(kind, 0)
-end
-
-local function read(g, path)
-  local folder = g.base .. path
-  local ok, found = pcall(entries, folder == "" and "." or folder, true, true)
-  if ok then return found end
-  if CLOSED[code_of(found)] and not (g.first and code_of(found) == "EDENIED") then return nil end
-  error(found, 0)
-end
-
--- An entry with its states: a result, a folder to enter, both or neither.
-local function settle(g, node, name, kind, states, children)
-  if #states == 0 then return end
-  local path = node.path .. name
-  local found, only_folder, deeper = verdict(states, g)
-  local link = kind == "link"
-  local folder = kind == "directory"
-  if link and (deeper or only_folder) then folder = look(g, path, true) == "directory" end
-  if found and (folder or not only_folder) then
-    g.results[#g.results + 1] = only_folder and path .. "/" or path
-  end
-  if not folder or not deeper then return end
-  if link and not g.follow then
-    states = step(node.states, g, name, true)
-    if #states == 0 then return end
-  end
-  children[#children + 1] = { path = path .. "/", states = states, outer = node }
-end
-
-local function visit(g, node)
-  local states, children = node.states, {}
-  local names, wild, any = {}, false, false
-  for i = 1, #states do
-    local segment = g.patterns[states[i] // MAX_PATTERN][states[i] % MAX_PATTERN]
-    if segment and segment.kind == "name" then
-      names[segment.text] = true
-    elseif segment then
-      wild = true
-      any = any or segment.kind == "any"
-    end
-  end
-  local seen = {}
-  if wild then
-    local found = read(g, node.path)
-    if found and any and g.follow then
-      node.id = id_of(found)
-      local outer = node.outer
-      while outer do
-        if outer.id == node.id then
-          forget(found)
-          return children
-        end
-        outer = outer.outer
-      end
-    end
-    g.first = false
-    while found do
-      local name, kind = next_entry(found)
-      if not name then break end
-      seen[name] = names[name]
-      settle(g, node, name, kind, step(states, g, name), children)
-    end
-    if found then forget(found) end
-  end
-  local rest = {}
-  for name in next, names do
-    if not seen[name] and (not wild or name == "." or name == "..") then
-      rest[#rest + 1] = name
-    end
-  end
-  sort(rest)
-  for i = 1, #rest do
-    local below = {}
-    for k = 1, #states do
-      local pattern, at = states[k] // MAX_PATTERN, states[k] % MAX_PATTERN
-      local segment = g.patterns[pattern][at]
-      if segment and segment.kind == "name" and segment.text == rest[i] then
-        add(below, g, pattern, at + 1)
-      end
-    end
-    local kind = look(g, node.path .. rest[i], false)
-    if kind then settle(g, node, rest[i], kind, below, children) end
-  end
-  return children
-end
-
-local function run(g, path, states)
-  local stack = { { path = path, states = states } }
-  while #stack > 0 do
-    local node = stack[#stack]
-    stack[#stack] = nil
-    local children = visit(g, node)
-    for i = #children, 1, -1 do stack[#stack + 1] = children[i] end
-  end
+local function collect(pattern, programs, base, path, hidden, follow)
+  local found, list = core.glob(pattern, concat(programs), base, path, hidden, follow)
+  while core.glob_take(found, list) do sleep() end
+  return list
 end
 
 function fs.glob(pattern, options)
@@ -413,26 +290,30 @@ function fs.glob(pattern, options)
   end
   if find(pattern, "\0", 1, true) then misuse "fs.glob: the pattern contains a zero byte" end
   local cwd = check_kind("fs.glob", options, "cwd", "string")
-  local g = { patterns = {}, results = {}, first = true,
-    hidden = check_kind("fs.glob", options, "hidden", "boolean"),
-    follow = check_kind("fs.glob", options, "follow", "boolean") }
-  local here, root = {}, {}
+  local hidden = check_kind("fs.glob", options, "hidden", "boolean")
+  local follow = check_kind("fs.glob", options, "follow", "boolean")
+  local here, root, top = {}, {}, false
   for _, text in next, expand(pattern) do
-    local n = #g.patterns + 1
-    g.patterns[n] = compile(text)
-    if g.patterns[n][1] then
-      add(g.patterns[n].absolute and root or here, g, n, 1)
-    elseif g.patterns[n].absolute then
-      g.results[1] = "/"
+    local segments = compile(text)
+    local programs = segments.absolute and root or here
+    if segments[1] then
+      programs[#programs + 1] = pack_pattern(segments)
+    else
+      top = top or segments.absolute
     end
   end
-  g.base = cwd and cwd ~= "" and join(cwd, "") or ""
-  if cwd and cwd ~= "" and sub(g.base, -1) ~= "/" then g.base = g.base .. "/" end
-  if #here > 0 then run(g, "", here) end
-  g.base, g.first = "", true
-  if #root > 0 then run(g, "/", root) end
-  sort(g.results)
-  return g.results
+  local results = {}
+  if here[1] then
+    local base = cwd and cwd ~= "" and join(cwd, "") or ""
+    results = collect(pattern, here, base, "", hidden, follow)
+  end
+  if root[1] or top then
+    local more = root[1] and collect(pattern, root, "", "/", hidden, follow) or {}
+    if top then more[#more + 1] = "/" end
+    table.move(more, 1, #more, #results + 1, results)
+    if here[1] or top then table.sort(results) end
+  end
+  return results
 end
 
 function fs.glob_escape(text)

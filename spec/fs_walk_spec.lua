@@ -2,6 +2,7 @@
 
 local async = require "asyncbox"
 local fs = require "asyncbox.fs"
+local cli = require "spec.support.cli"
 local folder = require "spec.support.folder"
 local sandboxed = require("spec.support.sandboxed").run
 local spawn, sleep = async.spawn, async.sleep
@@ -271,6 +272,9 @@ describe("fs.glob", function()
       ["a/b/"] = "a/b/", ["nope/*"] = "", ["top.c/"] = "", ["a/b/loop/*.c"] = "a/b/loop/1.c",
       [".*"] = ".hid", [".hid/*"] = ".hid/x.c", ["*"] = "a top.c", ["{*.c,top.*,t*}"] = "top.c",
       ["t\\op.c"] = "top.c", ["a/?"] = "a/b", ["[a"] = "", ["{a"] = "", [""] = "", ["{a}"] = "",
+      ["{a/b,a/*,a/?}"] = "a/1.c a/b", ["{a/b/2.c,**/2.c,./a/b}"] = "./a/b a/b/2.c",
+      ["{*,a/../*/b,a/..}"] = "a a/.. a/../a/b top.c", ["{a,a/}"] = "a",
+      ["a/b/*/3.h"] = "a/b/c/3.h",
     } do
       assert.are.equal(want, glob(pattern), pattern)
     end
@@ -333,6 +337,21 @@ describe("fs.glob", function()
     shell("chmod 700 %s", at "a/b/c")
   end)
 
+  it("gives many, and keeps within the memory limit", function()
+    shell("cd %s && seq -f '%%0200.0f' 5000 | xargs touch", folder.path)
+    local names = fs.list(folder.path)
+    assert.are.equal(5000, #names)
+    assert.are.same(names, fs.glob("*", { cwd = folder.path }))
+    local script = put("s.lua", [[
+      local fs = require("asyncbox").fs
+      local ok, err = pcall(fs.glob, arg[1] .. "/*")
+      print(ok, err.code, err.path)
+      print(#fs.glob(arg[1] .. "/*9"))]])
+    local r = cli.run { "run", "--memory", "2M", script, folder.path }
+    assert.are.equal("", r.stderr)
+    assert.are.equal("false\tENOMEM\t" .. folder.path .. "/*\n500\n", r.stdout)
+  end)
+
   it("names wrong arguments and options", function()
     assert.matches("the pattern must be a string", text_of(fs.glob))
     assert.matches("zero byte", text_of(fs.glob, "a\0"))
@@ -345,6 +364,20 @@ describe("fs.glob", function()
       local a = select(2, pcall(fs.glob, "/etc/*")).code
       local b = select(2, pcall(fs.glob, "/etc/passwd")).code
       print(a, b, table.concat(fs.glob("*/passwd"), " "))]]))
+  end)
+
+  it("needs no grant for the folders that a granted one lies in", function()
+    tree()
+    local function found(pattern)
+      local code = "print(select(2, pcall(function() return table.concat(fs.glob %q, ' ') end)))"
+      return sandboxed({ "--allow-read=" .. at "a" }, code:format(pattern))
+    end
+    assert.are.equal(at "a/1.c", found(at "a/*.c"))
+    assert.are.equal(at "a/1.c", found(at "a/1.c"))
+    assert.are.equal(at "a", found(at "a"))
+    assert.are.equal(at "a/", found(at "a/"))
+    assert.matches("%(EDENIED%)", found(at "*/1.c"))
+    assert.matches("%(EDENIED%)", found(at "top.c"))
   end)
 
   it("can be cancelled", function()
