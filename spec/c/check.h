@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static atomic_int check_failures, check_count;
 
@@ -137,6 +138,29 @@ static inline int check_spawn(asyncbox *box, const char *code)
     return asyncbox_spawn_string(box, code, strlen(code), "=spec", 0, NULL);
 }
 
+static inline asyncbox *check_new(int virtual_time)
+{
+    asyncbox *box = NULL;
+    asyncbox_config config = check_config(NULL);
+    config.virtual_time = virtual_time;
+    CHECK_EQUAL(asyncbox_new(&config, &box), 0);
+    return box;
+}
+
+/* Spawns code and runs the box to its end: its status. */
+static inline int check_run_code(asyncbox *box, const char *code)
+{
+    CHECK_EQUAL(check_spawn(box, code), 0);
+    return asyncbox_run(box);
+}
+
+static inline asyncbox_stats check_stats(asyncbox *box)
+{
+    asyncbox_stats stats = {.size = sizeof stats};
+    asyncbox_stats_get(box, &stats);
+    return stats;
+}
+
 /* A box in real time that is about to run code; NULL: no memory. */
 static inline asyncbox *check_box(counter *c, const char *code, int sandbox)
 {
@@ -153,7 +177,14 @@ static inline asyncbox *check_box(counter *c, const char *code, int sandbox)
     return box;
 }
 
-/* ---- what a process holds ---- */
+/* ---- the process ---- */
+
+static inline double check_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
 
 /* Open descriptors, and as many more as looking takes. */
 static inline int check_count_fds(void)
