@@ -187,6 +187,30 @@ local function method(value, name)
   return ok and type(found) == "function" and found
 end
 
+-- How much there is of a file from where it stands; nil: that is not known.
+local function rest_of(file)
+  local stat = file:stat()
+  local bytes = stat.type == "file" and stat.size - file:seek() or 0
+  return bytes > 0 and bytes or nil -- those of /proc say 0
+end
+
+-- Something with read(n). Of a file that grows while it is sent no more is read than it had.
+local function file_body(body)
+  local source = { once = true }
+  if type(body) == "userdata" and method(body, "stat") and method(body, "seek") then
+    source.measure = function() return rest_of(body) end
+  end
+  function source.open()
+    local left = source.length
+    return function()
+      local piece = body:read(left and left < PIECE and left or PIECE)
+      if left and piece then left = left - #piece end
+      return piece
+    end
+  end
+  return source
+end
+
 -- A string, a function that gives pieces, or what has chunks (a stream, a response) or read (a
 -- file).
 local function given_body(what, body)
@@ -207,7 +231,7 @@ local function given_body(what, body)
       end, closing
     end
   elseif (kind == "userdata" or kind == "table") and method(body, "read") then
-    open = function() return function() return body:read(PIECE) end end
+    return file_body(body)
   else
     part.wrong(what, "body", "a string, a file, a stream or an iterator", body)
   end
@@ -241,6 +265,8 @@ function part.body(what, options)
       misuse(what .. ": option 'length' is for a body that is a file, a stream or an iterator")
     end
     body.length = length
+  elseif type(body) == "table" and body.measure then
+    body.length = body.measure()
   end
   return body, kind
 end
