@@ -116,6 +116,16 @@ local function encode_pairs(list)
   return concat(out, "&")
 end
 
+-- Names in it would be lost: queries have no tables.
+local function check_list(name, list)
+  for key in next, list do
+    if math_type(key) ~= "integer" then
+      misuse("url.encode_query: the value of '" .. name .. "' must be a list, it has the key '" ..
+        tostring(key) .. "'")
+    end
+  end
+end
+
 -- The names in order, so that the same table gives the same text.
 local function encode_map(map)
   local names, out = {}, {}
@@ -129,6 +139,7 @@ local function encode_map(map)
   for i = 1, #names do
     local name, value = names[i], map[names[i]]
     if type(value) == "table" then
+      check_list(name, value)
       for j = 1, #value do add_pair(out, name, value[j]) end
     else
       add_pair(out, name, value)

@@ -335,6 +335,7 @@ describe("url.encode_query and url.decode_query", function()
     for text, values in pairs {
       ["the value of 'a' must be .* got function"] = { a = print },
       ["got nan"] = { a = 0 / 0 }, ["got %-?inf"] = { a = math.huge },
+      ["the value of 'a' must be a list, it has the key 'b'"] = { a = { b = 1 } },
       ["item 2 must be"] = { { "a", 1 }, "b" }, ["a name must be a string"] = { [{}] = 1 },
     } do
       assert.matches(text, (fails(url.encode_query, values):gsub("%-nan", "nan")))
