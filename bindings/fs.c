@@ -15,19 +15,22 @@ typedef struct open_op {
     ab_fs_opened opened;
 } open_op;
 
-/* "r", "w+b", ...: copies it without the b; 0 when it is none. */
+/* "r", "w+bx", ...: copies it without the b, "w+x"; 0 when it is none. */
 static int read_mode(const char *text, char mode[4])
 {
     size_t n = 0;
+    int plus = 0, b = 0, x = 0;
     if (*text == '\0' || !strchr("rwa", *text))
         return 0;
     mode[n++] = *text++;
-    for (int b = 0; *text; text++) {
-        if (*text == '+' && n == 1)
-            mode[n++] = '+';
-        else if (*text != 'b' || b++)
+    for (; *text; text++)
+        if ((*text != '+' || plus++ || x) && (*text != 'b' || b++ || x) &&
+            (*text != 'x' || x++ || mode[0] != 'w'))
             return 0;
-    }
+    if (plus)
+        mode[n++] = '+';
+    if (x)
+        mode[n++] = 'x';
     mode[n] = '\0';
     return 1;
 }
@@ -36,7 +39,7 @@ static int open_flags(const char *mode)
 {
     int flags = mode[1] == '+' ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY;
     if (mode[0] == 'w')
-        flags |= O_CREAT | O_TRUNC;
+        flags |= O_CREAT | (strchr(mode, 'x') ? O_EXCL : O_TRUNC);
     if (mode[0] == 'a')
         flags |= O_CREAT | O_APPEND;
     return flags;
@@ -141,7 +144,7 @@ static int l_open(lua_State *L)
     size_t len;
     const char *wanted = luaL_optlstring(L, 2, "r", &len);
     luaL_argcheck(L, strlen(wanted) == len && read_mode(wanted, mode), 2,
-                  "invalid mode (want r, w, a, r+, w+ or a+)");
+                  "invalid mode (want r, w, a, r+, w+, a+, wx or w+x)");
     lua_Integer perm = luaL_optinteger(L, 3, AB_FS_PERMISSIONS);
     luaL_argcheck(L, perm >= 0 && perm <= 07777, 3,
                   "perm must be from 0 to 4095 (octal 7777)");

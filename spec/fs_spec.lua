@@ -306,8 +306,34 @@ describe("fs.open", function()
     assert.are.equal("ENOENT", failure(fs.open, at "none", "r+").code)
   end)
 
+  it("makes a file that must not be there yet, for one task of many", function()
+    local made = async.map({ 1, 2, 3, 4, 5, 6, 7, 8 }, function(n)
+      local ok, f = pcall(fs.open, at "lock", "wx")
+      if not ok then return f.code end
+      f:write(n):close()
+      return n
+    end)
+    table.sort(made, function(a, b) return tostring(a) < tostring(b) end)
+    assert.are.same({ "EEXIST", "EEXIST", "EEXIST" }, { table.unpack(made, 2, 4) })
+    assert.are.equal(tostring(made[1]), slurp(at "lock"))
+    assert.are.equal("fs.open: file already exists: " .. at "lock" .. " (EEXIST)",
+      text_of(fs.open, at "lock", "wx"))
+    for i, mode in ipairs { "w+x", "wbx", "w+bx", "wb+x" } do
+      local f <close> = fs.open(at(i .. ""), mode)
+      f:write "a":seek "set"
+      assert.are.equal(mode:find("+", 1, true) ~= nil, pcall(f.read, f))
+    end
+    shell("ln -s nowhere %s", at "link")
+    assert.are.equal("EEXIST", failure(fs.open, at "link", "wx").code)
+    assert.are.equal("EEXIST", sandboxed({ "--allow-write=." }, [[
+      fs.open("x", "wx"):close()
+      print(select(2, pcall(fs.open, "x", "wx")).code)
+    ]]))
+  end)
+
   it("refuses what is no mode, and folders", function()
-    for _, mode in ipairs { "", "x", "rw", "r++", "rbb", "+r", "r+bb", "br", "r\0" } do
+    for _, mode in ipairs { "", "x", "rw", "r++", "rbb", "+r", "r+bb", "br", "r\0", "rx", "ax", "wxx",
+      "wx+", "wxb", "xw" } do
       assert.matches("bad argument #2 to '.*open' %(invalid mode", text_of(fs.open, at "x", mode))
     end
     assert.are.equal("EISDIR", failure(fs.open, folder.path).code)
