@@ -24,6 +24,7 @@
 #include "tls.h"
 #include "transfer.h"
 #include "treewatch.h"
+#include "workers.h"
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>

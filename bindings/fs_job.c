@@ -25,7 +25,8 @@ static int queue(ab_fs_job *job)
 {
     job->uv.work.data = job;
     job->state = AB_FS_WORKING;
-    return uv_queue_work(&job->box->loop.uv, &job->uv.work, on_work, on_worked);
+    return ab_workers_queue(&job->box->loop.uv, &job->uv.work, on_work,
+                            on_worked);
 }
 
 static void on_poll_closed(uv_handle_t *handle)

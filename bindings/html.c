@@ -79,7 +79,7 @@ static int start(parse_op *o, size_t block_bytes)
     int err = take_block(o, block_bytes);
     if (err)
         return err;
-    return uv_queue_work(&o->op.box->loop.uv, &o->work, on_work, on_worked);
+    return ab_workers_queue(&o->op.box->loop.uv, &o->work, on_work, on_worked);
 }
 
 /* 0, or it has failed at once. */

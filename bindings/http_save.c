@@ -232,7 +232,8 @@ static save_op *new_op(lua_State *L, saver *f, int (*run)(save_op *))
 
 static int start(lua_State *L, save_op *s)
 {
-    int err = uv_queue_work(&s->op.box->loop.uv, &s->work, run_work, on_worked);
+    int err =
+        ab_workers_queue(&s->op.box->loop.uv, &s->work, run_work, on_worked);
     if (err)
         return ab_op_fail(L, &s->op, err, "path", s->file->path);
     return ab_task_park(L, &s->op);

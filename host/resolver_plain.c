@@ -1,6 +1,7 @@
 /* resolver_plain.c - looking up without libcares: what needs no server, and
  * getaddrinfo in the thread pool. */
 #include "resolver_parts.h"
+#include "workers.h"
 #include <string.h>
 #include <strings.h>
 
@@ -120,7 +121,9 @@ int ab_lookup_by_thread(ab_lookup *l)
     const struct addrinfo hints = {.ai_family = l->family,
                                    .ai_socktype = SOCK_STREAM};
     req->resolver = r;
-    int err = uv_getaddrinfo(&r->box->loop.uv, &req->uv, on_addresses, l->name,
+    int err = ab_workers_check();
+    if (!err)
+        err = uv_getaddrinfo(&r->box->loop.uv, &req->uv, on_addresses, l->name,
                              NULL, &hints);
     if (err) {
         ab_box_free(r->box, req, sizeof *req);

@@ -248,4 +248,19 @@ describe("fs, when things fail,", function()
     assert.are.equal("EFBIG\tnew\nEFBIG\told\nold\nEFBIG\tnew\nEFBIG\tnew\nEFBIG\tlarge\n" ..
       "false\ntrue", printed)
   end)
+
+  it("says so when the pool's threads cannot be started", function()
+    local limit = "export UV_THREADPOOL_SIZE=1024; ulimit -v 2000000"
+    if not os.execute(limit .. "; " .. cli.quote(folder.program) .. " -e '' 2>/dev/null") then
+      return pending "a sanitizer needs more memory than that"
+    end
+    local printed = limited(limit, [[
+      local path = arg[1] .. "/x"
+      print(select(2, pcall(fs.write, path, "x")).code)
+      print(select(2, pcall(fs.read, path)).code)
+      print(select(2, pcall(fs.list, path)).code)
+      print(select(2, pcall(async.html.parse, "<p>")))
+    ]])
+    assert.are.equal("EAGAIN\nEAGAIN\nEAGAIN", printed:match "^EAGAIN\nEAGAIN\nEAGAIN", printed)
+  end)
 end)
