@@ -1,10 +1,7 @@
 /* grants.c - the rules, and what they say about hosts and addresses.  Paths:
- * grants_path.c. */
+ * grants_path.c; what is said to who may not: grants_deny.c. */
 #include "grants.h"
-#include "box.h"
-#include "error.h"
 #include "idna.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -316,45 +313,6 @@ int ab_grants_answer_allowed(const ab_grants *grants, const char *name,
     return address_allowed(grants, name, from, 1);
 }
 
-int ab_grants_deny(lua_State *L, const char *op, const char *key,
-                   const char *value, const char *hint)
-{
-    ab_error_push(L, ASYNCBOX_EDENIED, &(ab_detail){op, NULL, key, value});
-    lua_pushstring(L, hint);
-    lua_setfield(L, -2, "hint");
-    return lua_error(L);
-}
-
-void ab_grants_check_host(lua_State *L, const char *op, const char *host,
-                          int port)
-{
-    const ab_grants *grants = &ab_box_of(L)->grants;
-    if (ab_grants_host_allowed(grants, host, port))
-        return;
-    const char *open = "", *close = "";
-    if (strchr(host, ':') && host[0] != '[') {
-        open = "[";
-        close = "]";
-    }
-    char hint[320];
-    if (port > 0)
-        snprintf(hint, sizeof hint, "allow it with --allow-net=%s%.255s%s:%d",
-                 open, host, close, port);
-    else
-        snprintf(hint, sizeof hint, "allow it with --allow-net=%s%.255s%s",
-                 open, host, close);
-    ab_grants_deny(L, op, "host", host, hint);
-}
-
-int ab_grants_denied_address(lua_State *L, const char *op,
-                             const struct sockaddr *addr)
-{
-    char text[AB_ADDR_TEXT], hint[AB_ADDR_TEXT + 40];
-    ab_sockaddr_format(addr, text);
-    snprintf(hint, sizeof hint, "allow it with --allow-net=%s", text);
-    return ab_grants_deny(L, op, "host", text, hint);
-}
-
 /* ---- listen ---- */
 
 int ab_grants_listen_allowed(const ab_grants *grants,
@@ -370,20 +328,6 @@ int ab_grants_listen_allowed(const ab_grants *grants,
            any_granted(grants, AB_GRANT_LISTEN, port);
 }
 
-void ab_grants_check_listen(lua_State *L, const char *op,
-                            const struct sockaddr *addr)
-{
-    char text[AB_ADDR_TEXT], hint[AB_ADDR_TEXT + 40];
-    if (ab_grants_listen_allowed(&ab_box_of(L)->grants, addr))
-        return;
-    ab_sockaddr_format(addr, text);
-    size_t len = strlen(text);
-    int any_port = len > 2 && strcmp(text + len - 2, ":0") == 0;
-    snprintf(hint, sizeof hint, "allow it with --allow-listen=%.*s",
-             (int)(any_port ? len - 2 : len), text);
-    ab_grants_deny(L, op, "host", text, hint);
-}
-
 int ab_grants_env_allowed(const ab_grants *grants, const char *name,
                           size_t bytes)
 {
@@ -396,13 +340,4 @@ int ab_grants_env_allowed(const ab_grants *grants, const char *name,
             memcmp(rule->text, name, rule->name_bytes) == 0)
             return 1;
     return 0;
-}
-
-void ab_grants_check_env(lua_State *L, const char *op, const char *name)
-{
-    if (ab_grants_env_allowed(&ab_box_of(L)->grants, name, strlen(name)))
-        return;
-    char hint[320];
-    snprintf(hint, sizeof hint, "allow it with --allow-env=%.255s", name);
-    ab_grants_deny(L, op, "name", name, hint);
 }

@@ -89,6 +89,14 @@ int ab_grants_deny(lua_State *L, const char *op, const char *key,
 void ab_grants_check_path(lua_State *L, ab_grant_kind kind, const char *op,
                           const char *path);
 
+/* The same without Lua: 1 unless what is opened there would be refused for
+ * sure. No answer to trust. */
+int ab_grants_path_possible(const ab_grants *grants, ab_grant_kind kind,
+                            const char *path);
+/* Is it below a root by its text alone, and without ".."? */
+int ab_grants_path_below(const ab_grants *grants, ab_grant_kind kind,
+                         const char *path);
+
 /* Raises the EDENIED of ab_grants_check_path: for a binding whose
  * ab_grants_open gave that code.  Never returns. */
 int ab_grants_denied_path(lua_State *L, ab_grant_kind kind, const char *op,

@@ -6,9 +6,8 @@
  * symlink from one root to another, an absolute link inside of one): it is then
  * resolved here, and what came out is opened below a root without following
  * any symlink, so a link that is swapped meanwhile is refused again. */
-#include "box.h"
+#include "asyncbox.h"
 #include "compat.h"
-#include "error.h"
 #include "grants.h"
 #include <errno.h>
 #include <limits.h>
@@ -441,81 +440,29 @@ int ab_grants_open_place(const ab_grants *grants, ab_grant_kind kind,
     return fd;
 }
 
-/* ---- saying no ---- */
+/* ---- asking beforehand ---- */
 
-/* Do these look into the folder that they are given? */
-static int takes_folder(const char *op)
+int ab_grants_path_below(const ab_grants *grants, ab_grant_kind kind,
+                         const char *path)
 {
-    static const char *const ops[] = {"fs.list", "fs.scan", "fs.walk",
-                                      "fs.glob", NULL};
-    for (const char *const *known = ops; *known; known++)
-        if (strcmp(op, *known) == 0)
-            return 1;
-    return strncmp(op, "process.", 8) == 0; /* its cwd */
-}
-
-/* The flag that would allow it: for a file it names the folder, as the script
- * wrote it, since another one is likely to follow; but never all there is, nor
- * what lies above. */
-static void propose_rule(const char *op, const char *path, char *out,
-                         size_t bytes)
-{
-    size_t len = strlen(path);
-    while (len > 1 && path[len - 1] == '/')
-        len--;
-    size_t folder = len;
-    while (folder > 0 && path[folder - 1] != '/')
-        folder--;
-    size_t name = len - folder;
-    int is_dots = (name == 1 && path[folder] == '.') ||
-                  (name == 2 && strncmp(path + folder, "..", 2) == 0);
-    while (folder > 0 && path[folder - 1] == '/')
-        folder--;
-    int above = folder >= 2 && strncmp(path + folder - 2, "..", 2) == 0 &&
-                (folder == 2 || path[folder - 3] == '/');
-    if (is_dots || above || takes_folder(op) || (!folder && path[0] == '/'))
-        snprintf(out, bytes, "%.*s", (int)len, path);
-    else
-        snprintf(out, bytes, "%.*s", folder ? (int)folder : 1,
-                 folder ? path : ".");
-}
-
-int ab_grants_denied_path(lua_State *L, ab_grant_kind kind, const char *op,
-                          const char *path)
-{
-    const ab_grants *grants = &ab_box_of(L)->grants;
-    const char *flag = kind == AB_GRANT_READ ? "--allow-read" : "--allow-write";
-    char hint[PATH_MAX + 64];
     char *abs = make_absolute(path);
-    if (abs && is_below_any(grants, kind, abs) && !ab_path_has_dotdot(abs)) {
-        /* Under a root and yet refused.  Where a link leads to is not for the
-         * script to learn. */
-        snprintf(hint, sizeof hint,
-                 "it leads out of what %s allows, or is no plain file", flag);
-    } else {
-        char rule[PATH_MAX];
-        propose_rule(op, path, rule, sizeof rule);
-        snprintf(hint, sizeof hint, "allow it with %s=%s", flag, rule);
-    }
-    free(abs);
-    return ab_grants_deny(L, op, "path", path, hint);
-}
-
-void ab_grants_check_path(lua_State *L, ab_grant_kind kind, const char *op,
-                          const char *path)
-{
-    const ab_grants *grants = &ab_box_of(L)->grants;
-    if (grants->trusted || *path == '\0')
-        return;
-    char *abs = make_absolute(path);
-    int fine =
+    int is_below =
         abs && is_below_any(grants, kind, abs) && !ab_path_has_dotdot(abs);
-    if (!fine && abs && grants->rules[kind]) {
-        char *real = make_real(abs);
-        fine = real && is_below_any(grants, kind, real);
-        free(real);
-    }
     free(abs);
-    if (!fine)
-        ab_grants_denied_path(L, kind, op, path);
+    return is_below;
+}
+
+int ab_grants_path_possible(const ab_grants *grants, ab_grant_kind kind,
+                            const char *path)
+{
+    if (ab_grants_path_below(grants, kind, path))
+        return 1;
+    if (!grants->rules[kind])
+        return 0;
+    char *abs = make_absolute(path);
+    char *real = abs ? make_real(abs) : NULL;
+    int is_below = real && is_below_any(grants, kind, real);
+    free(real);
+    free(abs);
+    return is_below;
 }

@@ -5,7 +5,7 @@
  * no other name of that file.  What is allowed is started by exactly this path.
  */
 #include "asyncbox.h"
-#include "box.h"
+#include "grants.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <uv.h>
 
 static int is_program(const char *path)
 {
@@ -88,11 +89,4 @@ int ab_grants_program_allowed(const ab_grants *grants, const char *path)
         if (!rule->path || strcmp(rule->path, path) == 0)
             return 1;
     return 0;
-}
-
-int ab_grants_denied_program(lua_State *L, const char *op, const char *program)
-{
-    char hint[320];
-    snprintf(hint, sizeof hint, "allow it with --allow-run=%.255s", program);
-    return ab_grants_deny(L, op, "path", program, hint);
 }
