@@ -26,8 +26,8 @@ static const char *timed_out(const ab_transfer *t)
 {
     if (t->limit)
         return t->limit; /* "stall" */
-    return t->ended_ns - t->started_ns < t->bounds.total_ns ? "connect"
-                                                            : "total";
+    return t->failed_ns - t->started_ns < t->bounds.total_ns ? "connect"
+                                                             : "total";
 }
 
 static void describe_timeout(const ab_transfer *t, char *buf, size_t bytes)
@@ -41,7 +41,7 @@ static void describe_timeout(const ab_transfer *t, char *buf, size_t bytes)
                  (double)t->bounds.connect_ns / 1e9);
     else
         snprintf(buf, bytes, "timed out after %.3g s",
-                 (double)(t->ended_ns - t->started_ns) / 1e9);
+                 (double)(t->failed_ns - t->started_ns) / 1e9);
 }
 
 /* What a code means, and over which proxy or socket: "text (proxy a:80)". */

@@ -128,7 +128,7 @@ typedef struct ab_transfer {
     ab_bytes headers; /* raw, from the status line on */
     ab_bytes url;     /* with a NUL: where it came from */
     ab_hop *hops;     /* the first; NULL: it came at once */
-    int64_t started_ns, headed_ns, ended_ns;
+    int64_t started_ns, headed_ns, failed_ns;
     uint64_t received; /* bytes of the body so far */
 
     /* how it stands */
@@ -162,6 +162,7 @@ typedef struct ab_transfer {
     size_t header_bytes, header_count; /* of all there were */
     char method[16];
     unsigned char running;     /* added to the multi handle, or about to be */
+    unsigned char delayed;     /* some of its time went by before curl's part */
     unsigned char head_whole;  /* the empty line after it has come */
     unsigned char refused;     /* a callback did not want what came */
     unsigned char undecoded;   /* its Content-Encoding is none: kept as it is */

@@ -37,7 +37,10 @@ static int set_fixed_options(ab_easy *easy)
     bad |= curl->easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     bad |= curl->easy_setopt(c, CURLOPT_BUFFERSIZE, 65536L);
     bad |= curl->easy_setopt(c, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    bad |= curl->easy_setopt(c, CURLOPT_PROXY, ""); /* also no environment */
+    /* None from the environment; whom it excepts is ab_settings_route's
+     * matter. Its answer to CONNECT is no response of the server's. */
+    bad |= curl->easy_setopt(c, CURLOPT_PROXY, "");
+    bad |= curl->easy_setopt(c, CURLOPT_NOPROXY, "");
     bad |= curl->easy_setopt(c, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     bad |= curl->easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
     /* The header is one of the lines. */
@@ -173,7 +176,9 @@ static int on_set_timer(CURLM *multi, long ms, void *arg)
         uv_timer_stop(&client->timer);
         return 0;
     }
-    if (ms > 0) /* the loop's idea of now may be a turn old */
+    /* The loop's idea of now may be a turn old.  Where that is little, a timer
+     * may as well come early: it is set again. */
+    if (ms > 0 && ms < 1000)
         uv_update_time(&client->box->loop.uv);
     uv_timer_start(&client->timer, on_timer, (uint64_t)ms, 0);
     return 0;

@@ -250,10 +250,6 @@ static int set_proxy(ab_transfer *t, const char *proxy)
         easy->denied_port = easy->proxy_port;
         return ASYNCBOX_EDENIED;
     }
-    /* Exceptions are made above, not by the environment's no_proxy. */
-    curl->easy_setopt(easy->curl, CURLOPT_NOPROXY, "");
-    /* Its answer to CONNECT is no response of the server's. */
-    curl->easy_setopt(easy->curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     /* For its own ears, in CONNECT; to the server goes a line. */
     if (t->client->agent)
         curl->easy_setopt(easy->curl, CURLOPT_USERAGENT,
