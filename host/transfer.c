@@ -116,10 +116,9 @@ int ab_transfer_launch(ab_transfer *t)
 /* Sends what is set, perhaps after looking up the name; 0 or a code. */
 static int go(ab_transfer *t, const char *url)
 {
-    const ab_curl *curl = t->client->curl;
-    if (curl->easy_setopt(t->easy->curl, CURLOPT_URL, url))
-        return UV_ENOMEM;
-    int err = set_method(t);
+    int err = ab_easy_aim(t->easy, url);
+    if (!err)
+        err = set_method(t);
     if (!err)
         err = ab_settings_route(t, url);
     if (!err)

@@ -12,7 +12,8 @@
  *   transfer_fault.c   what went wrong
  *   transfer_client.c  the connections, curl's timer
  *   transfer_socket.c  its sockets
- *   transfer_lines.c   header lines, URLs */
+ *   transfer_lines.c   header lines
+ *   transfer_url.c     URLs */
 #ifndef AB_TRANSFER_H
 #define AB_TRANSFER_H
 

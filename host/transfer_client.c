@@ -25,6 +25,7 @@ static int set_fixed_options(ab_easy *easy)
     easy->lines = NULL;
     easy->total_ms = easy->connect_ms = 0;
     bad |= curl->easy_setopt(c, CURLOPT_PRIVATE, easy);
+    bad |= curl->easy_setopt(c, CURLOPT_CURLU, easy->parts);
     bad |= curl->easy_setopt(c, CURLOPT_WRITEDATA, easy);
     bad |= curl->easy_setopt(c, CURLOPT_WRITEFUNCTION, ab_transfer_on_body);
     bad |= curl->easy_setopt(c, CURLOPT_HEADERDATA, easy);
@@ -63,7 +64,9 @@ static void free_easy(ab_easy *easy)
 {
     ab_client *client = easy->client;
     ab_cookies_unset(easy);
+    ab_easy_forget_url(easy);
     client->curl->easy_cleanup(easy->curl);
+    client->curl->url_cleanup(easy->parts);
     ab_box_free(client->box, easy, sizeof *easy);
 }
 
@@ -76,15 +79,11 @@ static ab_easy *new_easy(ab_client *client)
     easy->client = client;
     easy->unix_file = -1;
     easy->curl = client->curl->easy_init();
-    if (!easy->curl) {
-        ab_box_free(client->box, easy, sizeof *easy);
-        return NULL;
-    }
-    if (set_fixed_options(easy) < 0) {
-        free_easy(easy);
-        return NULL;
-    }
-    return easy;
+    easy->parts = client->curl->url();
+    if (easy->curl && easy->parts && set_fixed_options(easy) == 0)
+        return easy;
+    free_easy(easy);
+    return NULL;
 }
 
 ab_easy *ab_easy_take(ab_client *client, ab_transfer *t)

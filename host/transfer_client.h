@@ -42,6 +42,9 @@ struct ab_easy {
     ab_transfer *transfer;     /* who uses it, or NULL */
     ab_link link;              /* in client->idle */
     const ab_lines *lines;     /* as they are set, or NULL */
+    CURLU *parts;              /* of the URL that it has */
+    ab_bytes url;              /* which, with a NUL; no data: none */
+    char *written;             /* as curl writes it; NULL: just so */
     int bent;                  /* has options that only a reset takes off */
     long total_ms, connect_ms; /* as they are set; 0: curl's default */
     int denied_port, proxy_port;
@@ -141,6 +144,13 @@ int ab_settings_leads(const ab_transfer *t);
 int ab_settings_decompress(const ab_settings *own, const ab_settings *shared);
 /* Does curl answer a 401 by itself? */
 int ab_settings_is_digest(const ab_transfer *t);
+
+/* transfer_url.c: from now on the handle goes there.  0, ASYNCBOX_EURL or
+ * UV_ENOMEM. */
+int ab_easy_aim(ab_easy *easy, const char *url);
+/* Where it goes, as curl writes it; "": nowhere. */
+const char *ab_easy_url(const ab_easy *easy);
+void ab_easy_forget_url(ab_easy *easy);
 /* The URL without user and password, to be freed with curl's free; NULL: no
  * URL, or no memory. */
 char *ab_url_without_login(const ab_curl *curl, const char *url);

@@ -82,13 +82,9 @@ int ab_transfer_translate(const ab_transfer *t, CURLcode code)
 
 const char *ab_transfer_url(const ab_transfer *t)
 {
-    char *url = NULL;
     if (t->url.data)
         return t->url.data;
-    if (t->easy)
-        t->client->curl->easy_getinfo(t->easy->curl, CURLINFO_EFFECTIVE_URL,
-                                      &url);
-    return url ? url : "";
+    return t->easy ? ab_easy_url(t->easy) : "";
 }
 
 const char *ab_transfer_trouble(const ab_transfer *t)

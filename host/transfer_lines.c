@@ -1,11 +1,7 @@
-/* transfer_lines.c - header lines for curl, and URLs taken apart. */
-#include "idna.h"
+/* transfer_lines.c - header lines for curl. */
 #include "transfer_client.h"
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-/* ---- header lines ---- */
 
 /* Curl asks for "Expect: 100-continue" before large bodies and would wait a
  * second for servers that don't know it; it calls every body a form. */
@@ -127,52 +123,4 @@ const ab_lines *ab_client_lines(ab_client *client)
     client->lines = ab_lines_new(client, client->headers.data,
                                  client->headers.length, flags);
     return client->lines;
-}
-
-/* ---- URLs ---- */
-
-/* Without brackets and without the root's dot: as grants are written. */
-static int copy_host(const char *from, char *host)
-{
-    size_t n = strlen(from);
-    if (n > 1 && from[0] == '[' && from[n - 1] == ']') {
-        from++;
-        n -= 2;
-    } else if (n > 1 && from[n - 1] == '.') {
-        n--;
-    }
-    if (n == 0 || n >= AB_TRANSFER_HOST_MAX)
-        return ASYNCBOX_EURL;
-    memcpy(host, from, n);
-    host[n] = '\0';
-    /* Curl would make another name of it. */
-    return ab_idna_is_needed(host) ? ASYNCBOX_EURL : 0;
-}
-
-int ab_transfer_parse(const char *url, char *host, int *port, int *is_tls)
-{
-    const ab_curl *curl = ab_curl_open();
-    if (!curl)
-        return UV_ENOTSUP;
-    CURLU *parts = curl->url();
-    if (!parts)
-        return UV_ENOMEM;
-    char *scheme = NULL, *name = NULL, *number = NULL;
-    int err = ASYNCBOX_EURL;
-    if (curl->url_set(parts, CURLUPART_URL, url, 0) ||
-        curl->url_get(parts, CURLUPART_SCHEME, &scheme, 0) ||
-        curl->url_get(parts, CURLUPART_HOST, &name, 0) ||
-        curl->url_get(parts, CURLUPART_PORT, &number, CURLU_DEFAULT_PORT))
-        goto done;
-    *is_tls = strcmp(scheme, "https") == 0;
-    if (!*is_tls && strcmp(scheme, "http") != 0)
-        goto done;
-    *port = atoi(number);
-    err = copy_host(name, host);
-done:
-    curl->free(scheme);
-    curl->free(name);
-    curl->free(number);
-    curl->url_cleanup(parts);
-    return err;
 }

@@ -330,18 +330,3 @@ int ab_settings_is_digest(const ab_transfer *t)
 {
     return text_of(t, AB_SET_USER) != NULL;
 }
-
-char *ab_url_without_login(const ab_curl *curl, const char *url)
-{
-    char *plain = NULL;
-    CURLU *parts = curl->url();
-    if (!parts)
-        return NULL;
-    if (curl->url_set(parts, CURLUPART_URL, url, 0) ||
-        curl->url_set(parts, CURLUPART_USER, NULL, 0) ||
-        curl->url_set(parts, CURLUPART_PASSWORD, NULL, 0) ||
-        curl->url_get(parts, CURLUPART_URL, &plain, 0))
-        plain = NULL;
-    curl->url_cleanup(parts);
-    return plain;
-}
