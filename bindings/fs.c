@@ -198,8 +198,10 @@ static int l_lines(lua_State *L)
 /* ---- the module ---- */
 
 static const luaL_Reg functions[] = {
-    {"write", ab_fs_write}, {"open", l_open}, {"lines", l_lines},
-    {"watch", ab_fs_watch}, {NULL, NULL},
+    {"write", ab_fs_write},
+    {"open", l_open},
+    {"lines", l_lines},
+    {NULL, NULL},
 };
 
 int ab_open_fs(lua_State *L)
@@ -207,6 +209,7 @@ int ab_open_fs(lua_State *L)
     ab_sigkeep_ignore(SIGXFSZ); /* past ulimit -f: an error of that write */
     luaL_newlib(L, functions);
     ab_fs_read_open(L);
+    ab_fs_watch_open(L);
     luaL_setfuncs(L, ab_fs_meta_functions, 0);
     luaL_setfuncs(L, ab_fs_link_functions, 0);
     luaL_setfuncs(L, ab_fs_mkdir_functions, 0);

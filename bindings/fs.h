@@ -13,6 +13,7 @@
  *   fs_method.c  the methods that scripts call on them
  *   fs_disk.c    sync, stat, truncate of them
  *   fs_watch.c   watch
+ *   fs_watch_loop.c  what the watches of a box share
  *   fs_format.c  "l", "L", "a", "n" and counts: from bytes to values */
 #ifndef AB_FS_H
 #define AB_FS_H
@@ -186,7 +187,49 @@ void ab_fs_read_open(lua_State *L);
 extern const luaL_Reg ab_fs_meta_functions[];  /* fs_meta.c */
 extern const luaL_Reg ab_fs_link_functions[];  /* fs_link.c */
 extern const luaL_Reg ab_fs_mkdir_functions[]; /* fs_mkdir.c */
-int ab_fs_watch(lua_State *L);                 /* fs_watch.c */
+/* Adds fs.watch to the table on top of the stack. */
+void ab_fs_watch_open(lua_State *L);
+
+/* ---- fs_watch_loop.c: what the watches of a box share ----
+ *
+ * The hub of host/treewatch.h, which the loop reads as long as a watch waits:
+ * so what nobody asks for stays with the kernel.  Loop's thread only. */
+typedef struct ab_fs_watches {
+    int refs;
+    ab_box *box;
+    ab_tree_hub *hub;
+    size_t charged; /* what the box counts for the hub */
+    size_t open;    /* watches that have a tree */
+    int hurry;      /* trees are closed at once, at the cost of the loop */
+    ab_link waiting;
+    uv_poll_t poll; /* while there is one, it is one of the refs */
+    enum { AB_FS_NO_POLL, AB_FS_POLL, AB_FS_POLL_CLOSES } state;
+} ab_fs_watches;
+
+/* A watch that waits until there is something to drain. */
+typedef struct ab_fs_listener {
+    ab_link link; /* among those that wait */
+    ab_tree *tree;
+    /* There is, or a code: it waits no longer.  No Lua. */
+    void (*heard)(struct ab_fs_listener *listener, int err);
+} ab_fs_listener;
+
+/* With one reference; NULL: no memory. */
+ab_fs_watches *ab_fs_watches_new(ab_box *box);
+ab_fs_watches *ab_fs_watches_ref(ab_fs_watches *all);
+void ab_fs_watches_unref(ab_fs_watches *all);
+/* Books the memory of all trees with the box, and says how much there may be:
+ * before a job and whenever events were given up. */
+void ab_fs_watches_count(ab_fs_watches *all);
+/* After a job: books, and tells those that it has read something for. */
+void ab_fs_watches_look(ab_fs_watches *all);
+/* 0 or a code. */
+int ab_fs_watches_wait(ab_fs_watches *all, ab_fs_listener *listener);
+void ab_fs_watches_unwait(ab_fs_watches *all, ab_fs_listener *listener);
+/* A watch has got its tree; is about to close it; has closed it. */
+void ab_fs_watches_open(ab_fs_watches *all);
+void ab_fs_watches_leave(ab_fs_watches *all);
+void ab_fs_watches_closed(ab_fs_watches *all);
 
 /* ---- fs_format.c ---- */
 

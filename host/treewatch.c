@@ -1,6 +1,5 @@
 /* treewatch.c - the life of a tree that is watched; see treewatch.h. */
 #include "treewatch_parts.h"
-#include <uv.h>
 
 #ifdef __linux__
 #include "asyncbox.h"
@@ -8,9 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,12 +39,13 @@ static int find_folder(ab_tree *t, int *fd)
         return uv_translate_sys_error(errno);
     if (!S_ISDIR(st.st_mode)) {
         int folder =
-            ab_grants_open_parent(t->grants, AB_GRANT_READ, real, leaf);
+            ab_grants_open_parent(t->hub->grants, AB_GRANT_READ, real, leaf);
         if (folder < 0)
             return folder;
         close(*fd);
         *fd = folder;
         t->leaf = ab_tree_join(t, leaf, "");
+        t->only = t->leaf;
         t->recursive = 0;
         char *slash = strrchr(real, '/');
         if (slash)
@@ -71,36 +69,33 @@ static int start(ab_tree *t, const char *path)
         return UV_ENOMEM;
     /* openat2 knows no O_PATH together with what a sandbox adds */
     int flags =
-        t->grants->trusted ? AB_O_PATH : O_RDONLY | O_NONBLOCK | O_NOCTTY;
-    int fd = ab_grants_open(t->grants, path, flags, 0);
+        t->hub->grants->trusted ? AB_O_PATH : O_RDONLY | O_NONBLOCK | O_NOCTTY;
+    int fd = ab_grants_open(t->hub->grants, path, flags, 0);
     if (fd < 0)
         return fd;
     int err = find_folder(t, &fd);
-    if (!err) {
-        t->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-        err = t->fd < 0 ? uv_translate_sys_error(errno) : 0;
-    }
-    if (!err) {
-        int wd = ab_tree_place_root(t, fd);
-        err = wd < 0 ? wd : ab_tree_know(t, wd, "");
-    }
+    if (!err)
+        err = ab_tree_enter_hub(t);
+    if (!err)
+        err = ab_tree_place_root(t, fd);
     close(fd);
     return err || !t->recursive ? err : ab_tree_watch_below(t, "", 0, 1);
 }
 
-int ab_tree_open(const ab_grants *grants, const char *path, int recursive,
-                 size_t budget_bytes, const atomic_int *stop, ab_tree **out)
+int ab_tree_open(ab_tree_hub *hub, const char *path, int recursive,
+                 const atomic_int *stop, ab_tree **out)
 {
-    ab_tree *t = calloc(1, sizeof *t);
+    ab_tree *t = ab_tree_hub_alloc(hub, NULL, 0, sizeof *t);
     if (!t)
         return UV_ENOMEM;
-    t->grants = grants;
+    memset(t, 0, sizeof *t);
+    t->hub = hub;
     t->recursive = recursive;
-    t->budget = budget_bytes;
     t->stop = stop;
-    t->fd = -1;
-    t->bytes = sizeof *t;
+    ab_list_init(&t->nodes);
     int err = start(t, path);
+    if (!err && atomic_load(stop))
+        err = UV_ECANCELED;
     if (err)
         ab_tree_close(t);
     else
@@ -108,9 +103,8 @@ int ab_tree_open(const ab_grants *grants, const char *path, int recursive,
     return err;
 }
 
-int ab_tree_drain(ab_tree *t, size_t budget_bytes, const atomic_int *stop)
+int ab_tree_drain(ab_tree *t, const atomic_int *stop)
 {
-    t->budget = budget_bytes;
     t->stop = stop;
     int err = ab_tree_read(t);
     if (!err && t->missed && !t->gone)
@@ -120,58 +114,24 @@ int ab_tree_drain(ab_tree *t, size_t budget_bytes, const atomic_int *stop)
     return ab_tree_first(t) || t->gone ? 0 : UV_EAGAIN;
 }
 
-int ab_tree_fd(const ab_tree *t) { return t->fd; }
 int ab_tree_gone(const ab_tree *t) { return t->gone; }
-size_t ab_tree_bytes(const ab_tree *t) { return t->bytes; }
 
 void ab_tree_close(ab_tree *t)
 {
     if (!t)
         return;
-    if (t->fd >= 0)
-        close(t->fd);
-    for (size_t i = 0; i < t->node_count; i++)
-        free(t->nodes[i].path);
+    ab_tree_hub *hub = t->hub;
+    ab_tree_leave_hub(t); /* nothing is handed to it any more */
+    ab_tree_hub_alloc(hub, t->inbox.data, t->inbox.cap, 0);
+    ab_tree_alloc(t, t->words.data, t->words.cap, 0);
     for (size_t i = t->first; i < t->count; i++)
         ab_tree_drop(t, &t->events[i]);
-    free(t->nodes);
-    free(t->events);
-    free(t->todo);
-    free(t->path);
-    free(t->folder);
-    free(t->leaf);
-    free(t);
+    ab_tree_alloc(t, t->events, t->cap * sizeof *t->events, 0);
+    ab_tree_alloc(t, t->todo, t->todo_cap * sizeof *t->todo, 0);
+    ab_tree_give_text(t, t->path);
+    ab_tree_give_text(t, t->folder);
+    ab_tree_give_text(t, t->leaf);
+    ab_tree_hub_alloc(hub, t, sizeof *t, 0);
 }
-
-#else
-
-int ab_tree_open(const ab_grants *grants, const char *path, int recursive,
-                 size_t budget_bytes, const atomic_int *stop, ab_tree **out)
-{
-    (void)grants, (void)path, (void)recursive, (void)budget_bytes, (void)stop;
-    *out = NULL;
-    return UV_ENOSYS;
-}
-
-int ab_tree_drain(ab_tree *tree, size_t budget_bytes, const atomic_int *stop)
-{
-    (void)tree, (void)budget_bytes, (void)stop;
-    return UV_ENOSYS;
-}
-
-int ab_tree_fd(const ab_tree *tree) { return tree ? 0 : -1; }
-const ab_tree_event *ab_tree_first(const ab_tree *tree)
-{
-    (void)tree;
-    return NULL;
-}
-void ab_tree_shift(ab_tree *tree) { (void)tree; }
-int ab_tree_gone(const ab_tree *tree) { return tree == NULL; }
-size_t ab_tree_bytes(const ab_tree *tree)
-{
-    (void)tree;
-    return 0;
-}
-void ab_tree_close(ab_tree *tree) { (void)tree; }
 
 #endif

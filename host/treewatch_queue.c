@@ -12,27 +12,46 @@ enum { LOOK_BACK = 1024 };
 
 /* ---- memory: malloc's, since the box's is for another thread ---- */
 
-static void *take(ab_tree *t, void *block, size_t old_bytes, size_t new_bytes)
+void *ab_tree_hub_alloc(ab_tree_hub *hub, void *block, size_t old_bytes,
+                        size_t new_bytes)
 {
-    size_t more = new_bytes - old_bytes;
-    if (t->bytes + more > t->budget)
+    if (new_bytes <= old_bytes) { /* all of it is given back */
+        if (block)
+            atomic_fetch_sub(&hub->bytes, old_bytes);
+        free(block);
         return NULL;
-    block = realloc(block, new_bytes);
-    if (block)
-        t->bytes += more;
+    }
+    size_t more = new_bytes - old_bytes;
+    size_t held = atomic_fetch_add(&hub->bytes, more) + more;
+    block = held > atomic_load(&hub->budget) ? NULL : realloc(block, new_bytes);
+    if (!block)
+        atomic_fetch_sub(&hub->bytes, more);
     return block;
 }
 
-static void give_back(ab_tree *t, void *block, size_t bytes)
+size_t ab_tree_hub_bytes(const ab_tree_hub *hub)
 {
-    if (block)
-        t->bytes -= bytes;
-    free(block);
+    return atomic_load(&hub->bytes);
+}
+
+void ab_tree_hub_set_budget(ab_tree_hub *hub, size_t bytes)
+{
+    atomic_store(&hub->budget, bytes);
+}
+
+void *ab_tree_alloc(ab_tree *t, void *block, size_t old_bytes, size_t new_bytes)
+{
+    void *got = ab_tree_hub_alloc(t->hub, block, old_bytes, new_bytes);
+    if (got)
+        t->bytes += new_bytes - old_bytes;
+    else if (new_bytes == 0 && block)
+        t->bytes -= old_bytes;
+    return got;
 }
 
 void ab_tree_give_text(ab_tree *t, char *text)
 {
-    give_back(t, text, text ? strlen(text) + 1 : 0);
+    ab_tree_alloc(t, text, text ? strlen(text) + 1 : 0, 0);
 }
 
 char *ab_tree_join(ab_tree *t, const char *a, const char *b)
@@ -40,7 +59,7 @@ char *ab_tree_join(ab_tree *t, const char *a, const char *b)
     size_t len = strlen(a), size = len + strlen(b) + 2;
     int slash = len > 0 && *b && a[len - 1] != '/';
     size -= slash ? 0 : 1;
-    char *text = take(t, NULL, 0, size);
+    char *text = ab_tree_alloc(t, NULL, 0, size);
     if (text)
         snprintf(text, size, "%s%s%s", a, slash ? "/" : "", b);
     return text;
@@ -52,7 +71,7 @@ int ab_tree_make_room(ab_tree *t, void **list, size_t count, size_t *cap,
     if (count < *cap)
         return 0;
     size_t want = *cap ? *cap * 2 : 16;
-    void *more = take(t, *list, *cap * size, want * size);
+    void *more = ab_tree_alloc(t, *list, *cap * size, want * size);
     if (!more)
         return UV_ENOMEM;
     *list = more;
@@ -100,6 +119,7 @@ int ab_tree_add(ab_tree *t, ab_tree_kind kind, const char *below, int directory,
     uint32_t hash = ab_tree_hash(path);
     ab_tree_event *same = latest(t, path, hash);
     if (same && same->kind == kind) {
+        t->halves += cookie && !same->cookie;
         same->cookie = cookie ? cookie : same->cookie;
         ab_tree_give_text(t, path);
         return 0;
@@ -121,6 +141,7 @@ int ab_tree_add(ab_tree *t, ab_tree_kind kind, const char *below, int directory,
         ab_tree_give_text(t, path);
         return err;
     }
+    t->halves += cookie != 0;
     t->events[t->count++] = (ab_tree_event){.kind = kind,
                                             .directory = directory,
                                             .cookie = cookie,

@@ -2,23 +2,23 @@
 #include "treewatch_parts.h"
 
 #ifdef __linux__
-#include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <unistd.h>
-#include <uv.h>
 
 enum {
-    QUEUE_LOW = 1024, /* with so many the rest is left to the kernel */
-    PAIR_MS = 5       /* how long the second half of a renaming may take */
+    QUEUE_LOW = 1024, /* with so many the rest is left in the inbox */
+    /* how late the second half of a renaming may come */
+    PAIR_MS = 5,
+    PAIR_WORDS = 256, /* of other things in between */
+    PAIR_HALVES = 64  /* of other renamings */
 };
 
 /* The first half of a renaming that is still waiting for its second. */
 static ab_tree_event *half_of(ab_tree *t, uint32_t cookie)
 {
-    for (size_t i = t->count; i-- > t->first;)
-        if (t->events[i].cookie && (!cookie || t->events[i].cookie == cookie))
+    size_t i = t->count;
+    for (size_t left = t->halves; left; left -= t->events[i].cookie != 0)
+        if (t->events[--i].cookie == cookie)
             return &t->events[i];
     return NULL;
 }
@@ -30,14 +30,42 @@ static const char *below_root(const ab_tree *t, const char *path)
     return *path == '/' ? path + 1 : path;
 }
 
-/* The second halves that never came went out of the tree. */
+/* The second half of this one does not come: it went out of the tree. */
+static void settle(ab_tree *t, ab_tree_event *half)
+{
+    half->cookie = 0;
+    t->halves--;
+    if (t->recursive && half->directory)
+        ab_tree_unwatch_below(t, below_root(t, half->path));
+}
+
 static void settle_halves(ab_tree *t)
 {
-    for (ab_tree_event *e; (e = half_of(t, 0));) {
-        e->cookie = 0;
-        if (t->recursive && e->directory)
-            ab_tree_unwatch_below(t, below_root(t, e->path));
+    for (size_t i = t->count; t->halves;)
+        if (t->events[--i].cookie)
+            settle(t, &t->events[i]);
+}
+
+/* The half that is `path` or a folder above it. */
+static ab_tree_event *half_above(ab_tree *t, const char *path)
+{
+    size_t i = t->count;
+    for (size_t left = t->halves; left; left -= t->events[i].cookie != 0) {
+        ab_tree_event *e = &t->events[--i];
+        if (e->cookie && ab_tree_rest_of(path, below_root(t, e->path)))
+            return e;
     }
+    return NULL;
+}
+
+static int moved_from(ab_tree *t, const struct inotify_event *in,
+                      const char *below, int directory)
+{
+    if (t->halves >= PAIR_HALVES)
+        settle_halves(t);
+    t->since_half = 0;
+    return ab_tree_add(t, AB_TREE_REMOVED, below, directory,
+                       t->leaf ? 0 : in->cookie);
 }
 
 static int moved_to(ab_tree *t, const struct inotify_event *in,
@@ -53,26 +81,33 @@ static int moved_to(ab_tree *t, const struct inotify_event *in,
             return UV_ENOMEM;
         half->kind = AB_TREE_RENAMED;
         half->cookie = 0;
+        t->halves--;
         half->from = half->path;
         half->path = to;
         half->hash = ab_tree_hash(to);
         if (t->recursive && directory)
             err = ab_tree_move_nodes(t, below_root(t, half->from), below);
     }
-    if (!err && t->recursive && directory)
-        err = ab_tree_watch_below(t, below, 1, 0);
-    return err;
+    if (err || !t->recursive || !directory)
+        return err;
+    /* What was made in it before it moved was looked for where it was. */
+    int again = t->astray;
+    t->astray = 0;
+    return ab_tree_watch_below(t, below, 1, again);
 }
 
 static int take_named(ab_tree *t, const struct inotify_event *in,
                       const char *below)
 {
     int directory = (in->mask & IN_ISDIR) != 0;
+    int comes = directory && in->mask & (IN_CREATE | IN_MOVED_TO);
+    ab_tree_event *half;
+    while (comes && (half = half_above(t, below)))
+        settle(t, half); /* it takes the place of one that left */
     if (in->mask & IN_MOVED_TO)
         return moved_to(t, in, below, directory);
     if (in->mask & IN_MOVED_FROM)
-        return ab_tree_add(t, AB_TREE_REMOVED, below, directory,
-                           t->leaf ? 0 : in->cookie);
+        return moved_from(t, in, below, directory);
     if (in->mask & IN_DELETE)
         return ab_tree_add(t, AB_TREE_REMOVED, below, directory, 0);
     if (in->mask & IN_CREATE) {
@@ -86,26 +121,22 @@ static int take_named(ab_tree *t, const struct inotify_event *in,
     return 0;
 }
 
-static int take_event(ab_tree *t, const struct inotify_event *in)
+static int take_word(ab_tree *t, const struct inotify_event *in)
 {
-    if (in->mask & IN_Q_OVERFLOW) {
-        t->missed = 1;
-        return 0;
-    }
+    if (++t->since_half > PAIR_WORDS)
+        settle_halves(t);
     ab_tree_node *n = ab_tree_node_of(t, in->wd);
-    if (!n || t->gone)
+    ab_tree_event *half;
+    while (n && (half = half_above(t, n->path))) {
+        settle(t, half); /* its folder has left: this is not ours */
+        n = ab_tree_node_of(t, in->wd);
+    }
+    if (!n)
         return 0;
-    if (in->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED)) {
-        if (in->wd == t->root_wd) {
-            t->gone = 1;
-            return ab_tree_add(t, AB_TREE_REMOVED, "", !t->leaf, 0);
-        }
-        if (in->mask & IN_IGNORED)
-            ab_tree_forget(t, n);
+    if (in->mask & IN_IGNORED) { /* the folder is gone */
+        ab_tree_forget(t, n);
         return 0;
     }
-    if (in->len == 0 || (t->leaf && strcmp(in->name, t->leaf) != 0))
-        return 0;
     char *below = ab_tree_join(t, n->path, in->name);
     if (!below)
         return UV_ENOMEM;
@@ -118,36 +149,42 @@ static int take_event(ab_tree *t, const struct inotify_event *in)
     return err;
 }
 
-/* Is there more to read?  The second half of a renaming is waited for. */
-static int has_more(ab_tree *t)
+/* The second half of a renaming is waited for. */
+static int has_words(ab_tree *t)
 {
-    struct pollfd p = {t->fd, POLLIN, 0};
-    return poll(&p, 1, half_of(t, 0) ? PAIR_MS : 0) > 0;
+    if (t->words.at < t->words.len || ab_tree_take(t))
+        return 1;
+    for (int ms = 0; ms < PAIR_MS && t->halves && !t->ending; ms++)
+        if (ab_tree_listen(t, 1))
+            return 1;
+    return 0;
 }
 
 static int read_all(ab_tree *t)
 {
-    _Alignas(struct inotify_event) char buffer[16384];
     while (!t->gone && !atomic_load(t->stop)) {
-        if (t->count - t->first >= QUEUE_LOW && !half_of(t, 0))
+        if (t->count - t->first >= QUEUE_LOW && !t->halves)
             return 0;
-        if (!has_more(t))
-            return 0;
-        ssize_t n = read(t->fd, buffer, sizeof buffer);
-        if (n < 0 && (errno == EINTR || errno == EAGAIN))
-            continue;
-        if (n < 0)
-            return uv_translate_sys_error(errno);
-        for (ssize_t at = 0; at < n;) {
-            const struct inotify_event *in =
-                (const struct inotify_event *)(const void *)(buffer + at);
-            int err = take_event(t, in);
-            if (err)
-                return err;
-            at += (ssize_t)(sizeof *in + in->len);
-        }
+        if (!has_words(t))
+            return t->ending ? ab_tree_end(t) : 0;
+        const void *word = t->words.data + t->words.at;
+        const struct inotify_event *in = word;
+        int err = take_word(t, in);
+        if (err)
+            return err;
+        t->words.at += sizeof *in + in->len;
     }
     return 0;
+}
+
+int ab_tree_end(ab_tree *t)
+{
+    int err = t->missed ? ab_tree_add(t, AB_TREE_OVERFLOW, "", 1, 0) : 0;
+    t->missed = 0;
+    if (!err)
+        err = ab_tree_add(t, AB_TREE_REMOVED, "", !t->leaf, 0);
+    t->gone = !err;
+    return err;
 }
 
 int ab_tree_read(ab_tree *t)

@@ -4,45 +4,12 @@
 local async = require "asyncbox"
 local fs = require "asyncbox.fs"
 local cli = require "spec.support.cli"
+local events = require "spec.support.events"
 local folder = require "spec.support.folder"
 local at, put, shell, failure = folder.at, folder.put, folder.shell, folder.failure
+local text_of, next_of = events.text_of, events.next_of
+local events_until_mark, count_of = events.until_mark, events.count_of
 local spawn, sleep = async.spawn, async.sleep
-
-local BOUND = 20 -- seconds; only a failure takes so long
-
--- "created sub/ new.txt": an event, with paths as seen from the folder.
-local function text_of(event)
-  local function short(path)
-    return path == folder.path and "." or path:sub(#folder.path + 2)
-  end
-  local text = event.kind .. " " .. short(event.path)
-  if event.from then text = text .. " from " .. short(event.from) end
-  return event.directory and event.kind ~= "overflow" and text .. "/" or text
-end
-
--- Makes a file that marks the end, and gives what was told until then.
-local function events_until_mark(watch, name)
-  put(name or "mark", "")
-  local wanted, got = "created " .. (name or "mark"), {}
-  async.timeout(BOUND, function()
-    for event in watch do
-      local text = text_of(event)
-      if text == wanted then return end
-      got[#got + 1] = text
-    end
-  end)
-  return got
-end
-
-local function count_of(list, wanted)
-  local n = 0
-  for _, text in ipairs(list) do n = n + (text == wanted and 1 or 0) end
-  return n
-end
-
-local function next_of(watch)
-  return async.timeout(BOUND, watch.next, watch)
-end
 
 local function denied(code, ...)
   local r = cli.run { "run", ..., "-e", code }
@@ -248,17 +215,28 @@ describe("fs.watch", function()
       :format(set, folder.program, path, folder.path))
   end
 
-  it("names the limit when there are too many", function()
-    local got = limited("instances", 4, [[
+  it("takes one instance of inotify for all watches of a box", function()
+    local got = limited("instances", 1, [[
       local held = {}
-      local ok, err = pcall(function()
-        for i = 1, 100 do held[i] = fs.watch(dir) end
-      end)
-      print(#held, err.code, err.path == dir)
+      for i = 1, 100 do held[i] = fs.watch(dir) end
+      for i = 1, 99 do held[i]:close() end
+      fs.write(dir .. "/a", "")
+      print(held[100]().kind)
+      held[100]:close()
+      for i = 1, 20 do fs.watch(dir):close() end
+      print "again"]])
+    if not got then return pending "this user may not set limits" end
+    assert.are.equal("created\nagain", got)
+  end)
+
+  it("names the limit when there are too many instances", function()
+    local got = limited("instances", 0, [[
+      local ok, err = pcall(fs.watch, dir)
+      print(ok, err.code, err.path == dir)
       print(err.message)]])
     if not got then return pending "this user may not set limits" end
-    assert.are.equal("4\tEMFILE\ttrue\ntoo many open files or watches (the limits are ulimit -n " ..
-      "and fs.inotify.max_user_instances)", got)
+    assert.are.equal("false\tEMFILE\ttrue\ntoo many open files or watches (the limits are " ..
+      "ulimit -n and fs.inotify.max_user_instances)", got)
   end)
 
   it("names the limit when there are too many folders", function()
@@ -286,9 +264,12 @@ describe("fs.watch", function()
   end)
 
   it("collects watches that nobody holds before it gives up", function()
-    local got = limited("instances", 4, [[
+    local got = limited("watches", 4, [[
       collectgarbage "stop"
-      for i = 1, 50 do fs.watch(dir) end
+      for i = 1, 50 do
+        fs.mkdir(dir .. "/" .. i)
+        fs.watch(dir .. "/" .. i)
+      end
       print "all"]])
     if not got then return pending "this user may not set limits" end
     assert.are.equal("all", got)

@@ -94,6 +94,33 @@ static const char names[] =
     "end\n"
     "async.sleep(10)\n";
 
+/* Watches that share folders, opened, heard and closed over and over. */
+static const char watches[] =
+    "local async = require 'asyncbox'\n"
+    "local fs, spawn = async.fs, async.spawn\n"
+    "local dir = ...\n"
+    "fs.mkdir(dir .. '/t/a/b', {parents = true})\n"
+    "for i = 1, 12 do\n"
+    "  local path = dir .. (i % 3 == 0 and '/t/a' or i % 3 == 1 and '/t' or "
+    "'')\n"
+    "  spawn(function()\n"
+    "    while true do\n"
+    "      local watch <close> = fs.watch(path, {recursive = i % 4 > 0})\n"
+    "      local held = fs.watch(path)\n"
+    "      for _ = 1, i % 5 do watch:next() end\n"
+    "    end\n"
+    "  end)\n"
+    "end\n"
+    "spawn(function()\n"
+    "  for i = 1, math.huge do\n"
+    "    local new = dir .. '/t/a/new' .. i\n"
+    "    pcall(fs.mkdir, new .. '/x', {parents = true})\n"
+    "    pcall(fs.rename, new, dir .. '/t/moved')\n"
+    "    pcall(fs.remove, dir .. '/t/moved', {recursive = true})\n"
+    "  end\n"
+    "end)\n"
+    "async.sleep(10)\n";
+
 static void close_after(const char *code, int turns, long us)
 {
     check_closed_after(make_box, code, 0, turns, us, no_temporaries);
@@ -107,6 +134,8 @@ static void closed_at_every_moment(void)
         close_after(everything, 10 + 2 * i, 40L * i);
     for (int turns = 0; turns < 20; turns++)
         close_after(names, turns, turns % 3 * 50);
+    for (int turns = 0; turns < 40; turns++)
+        close_after(watches, turns, turns % 5 * 100);
 }
 
 /* A FIFO that nobody writes must not keep the box. */
