@@ -74,38 +74,8 @@ void ab_box_set_error(ab_box *box, lua_State *L)
 
 static int registry_ref(lua_State *L) { return luaL_ref(L, LUA_REGISTRYINDEX); }
 
-/* Everything of the state that may run out of memory; L's stack is left with
- * the two tables that sched_wake.h names. */
-static int open_state(lua_State *L)
-{
-    ab_box *box = lua_touserdata(L, 1);
-    if (box->sandbox) { /* else package.path shows LUA_PATH */
-        lua_pushboolean(L, 1);
-        lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
-    }
-    luaL_openlibs(L);
-    ab_error_open(L);
-    lua_newtable(L); /* living tasks */
-    lua_pushvalue(L, -1);
-    box->tasks_ref = registry_ref(L);
-    lua_createtable(L, AB_SPARES_MAX, 0);
-    lua_pushvalue(L, -1);
-    box->spares_ref = registry_ref(L);
-    ab_sched_open(L);
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-    for (const ab_module *m = box->modules; m->name; m++) {
-        lua_pushcfunction(L, m->open);
-        if (m->eager)
-            lua_call(L, 0, 0);
-        else
-            lua_setfield(L, -2, m->name);
-    }
-    lua_pop(L, 1);
-    return 2;
-}
-
 /* Tables and metatables of the scheduler. */
-void ab_sched_open(lua_State *L)
+static void make_tables(lua_State *L)
 {
     ab_box *box = ab_box_of(L);
     lua_createtable(L, 3, 0); /* all fields are there from now on */
@@ -135,6 +105,36 @@ void ab_sched_open(lua_State *L)
     box->future_mt_ref = registry_ref(L);
     lua_pushboolean(L, 0);
     box->main_ref = registry_ref(L);
+}
+
+/* Everything of the state that may run out of memory; L's stack is left with
+ * the two tables that sched_wake.h names. */
+static int open_state(lua_State *L)
+{
+    ab_box *box = lua_touserdata(L, 1);
+    if (box->sandbox) { /* else package.path shows LUA_PATH */
+        lua_pushboolean(L, 1);
+        lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+    }
+    luaL_openlibs(L);
+    ab_error_open(L);
+    lua_newtable(L); /* living tasks */
+    lua_pushvalue(L, -1);
+    box->tasks_ref = registry_ref(L);
+    lua_createtable(L, AB_SPARES_MAX, 0);
+    lua_pushvalue(L, -1);
+    box->spares_ref = registry_ref(L);
+    make_tables(L);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    for (const ab_module *m = box->modules; m->name; m++) {
+        lua_pushcfunction(L, m->open);
+        if (m->eager)
+            lua_call(L, 0, 0);
+        else
+            lua_setfield(L, -2, m->name);
+    }
+    lua_pop(L, 1);
+    return 2;
 }
 
 static int on_panic(lua_State *L)
@@ -242,7 +242,7 @@ static void close_one(ab_task *task, void *arg)
 
 /* All waits end before any <close> variable runs: what these do can then reach
  * nobody's wait, and nobody watches a task any more when it is gone. */
-void ab_sched_close(ab_box *box)
+static void close_tasks(ab_box *box)
 {
     ab_sched_each(box, let_go, NULL);
     ab_sched_reap(box);
@@ -258,7 +258,7 @@ int ab_box_close(ab_box *box)
     box->inside = 1;
     if (box->L) {
         if (lua_gettop(box->L) >= AB_STACK_BASE)
-            ab_sched_close(box);
+            close_tasks(box);
         for (ab_link *link; (link = ab_list_first(&box->closers));) {
             ab_list_remove(link);
             ab_closer *closer = ab_container(link, ab_closer, link);

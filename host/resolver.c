@@ -81,7 +81,8 @@ static void on_timer(uv_timer_t *timer)
         uv_stop(timer->loop);
 }
 
-void ab_resolver_rearm(ab_resolver *r)
+/* Sets the timer for the next timeout. */
+static void rearm(ab_resolver *r)
 {
     if (r->closing)
         return;
@@ -195,7 +196,7 @@ int ab_resolver_deliver(ab_resolver *r)
         lookup_free(l);
     }
     start_waiting(r);
-    ab_resolver_rearm(r);
+    rearm(r);
     return delivered;
 }
 
@@ -235,7 +236,7 @@ static int launch(ab_lookup *l)
     }
     if (began == 0)
         ab_list_append(&r->waiting, &l->link);
-    ab_resolver_rearm(r);
+    rearm(r);
     return 0;
 }
 
@@ -257,7 +258,7 @@ int ab_lookup_start(ab_box *box, const char *name, int family,
         lookup_free(l);
     } else if (count) {
         ab_lookup_finish(l, count < 0 ? count : 0);
-        ab_resolver_rearm(l->resolver);
+        rearm(l->resolver);
     } else {
         err = launch(l);
     }
@@ -309,7 +310,7 @@ void ab_lookup_cancel(ab_lookup *l)
         }
         lookup_free(l);
     }
-    ab_resolver_rearm(r);
+    rearm(r);
 }
 
 /* ---- configuring ---- */
@@ -323,7 +324,7 @@ int ab_resolver_configure(ab_box *box, const ab_resolver_config *config)
     r->config = *config;
     r->serial++;
     ab_channels_retire(r);
-    ab_resolver_rearm(r);
+    rearm(r);
     return 0;
 }
 

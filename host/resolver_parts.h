@@ -85,8 +85,6 @@ void ab_lookup_finish(ab_lookup *lookup, int status);
 /* From a callback of the loop, when libcares is off the C stack: delivers what
  * is done, starts what waits.  Gives how many were delivered. */
 int ab_resolver_deliver(ab_resolver *resolver);
-/* Sets the timer for the next timeout. */
-void ab_resolver_rearm(ab_resolver *resolver);
 /* Adds to the answer: 0, UV_ENOMEM.  Full and duplicate ones are left out. */
 int ab_lookup_add_address(ab_lookup *lookup, const ab_sockaddr *address);
 int ab_lookup_add_text(ab_lookup *lookup, const char *text, size_t bytes);

@@ -60,7 +60,7 @@ struct ab_task {
     ab_scope *scope; /* the innermost scope that it has entered itself (its
                         owner is this task); the last outer one is the scope
                         that it was spawned in, and the root's once dead.  Never
-                        NULL; see ab_task_home and ab_task_box. */
+                        NULL; see ab_task_box. */
     ab_task *next;   /* in the ready queue */
     union {
         ab_op *op;

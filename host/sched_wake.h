@@ -31,18 +31,12 @@ int64_t ab_sched_deadline(ab_box *box);
 /* Cancels every living task. */
 void ab_sched_cancel_all(ab_box *box);
 
-/* Lets go of every wait and closes every coroutine (the box is closing). */
-void ab_sched_close(ab_box *box);
-
 /* The table of living tasks: calls fn for each. fn may end tasks. */
 void ab_sched_each(ab_box *box, void (*fn)(ab_task *task, void *arg),
                    void *arg);
 
 /* For ab_timers_forget. */
 int ab_sched_timer_alive(void *box, const ab_timer_entry *entry);
-
-/* Makes the metatables' identities and tables; called by the box, may raise. */
-void ab_sched_open(lua_State *L);
 
 /* Timer numbers: tasks by slot, scopes with this bit. */
 #define AB_TIMER_SCOPE 0x80000000u

@@ -123,13 +123,23 @@ void ab_scope_rewind(ab_task *task, uint64_t serial)
         ab_scope_update(task);
 }
 
+/* What is inside: the owner's waits raise ECANCELED. */
+static void cancel(ab_scope *scope)
+{
+    if (scope->cancelled)
+        return;
+    scope->cancelled = 1;
+    if (scope->owner)
+        ab_scope_update(scope->owner);
+}
+
 void ab_scope_join(ab_scope *scope) { scope->members++; }
 
 void ab_scope_part(ab_scope *scope, int failed)
 {
     scope->members--;
     if (failed && scope->sort == AB_SCOPE_GROUP)
-        ab_scope_cancel(scope);
+        cancel(scope);
     if (scope->idle && (scope->members == 0 || scope->cancelled)) {
         ab_op *idle = scope->idle;
         scope->idle = NULL;
@@ -140,14 +150,6 @@ void ab_scope_part(ab_scope *scope, int failed)
 }
 
 ab_box *ab_task_box(const ab_task *task) { return task->scope->box; }
-
-ab_scope *ab_task_home(const ab_task *task)
-{
-    ab_scope *s = task->scope;
-    while (s->owner == task)
-        s = s->outer;
-    return s;
-}
 
 ab_scope *ab_scope_home(ab_task *task)
 {
@@ -203,16 +205,7 @@ void ab_scope_expire(ab_box *box, uint32_t id, uint32_t seq)
     timer_put(box, id);
     scope->timer = 0;
     scope->fired = 1;
-    ab_scope_cancel(scope);
-}
-
-void ab_scope_cancel(ab_scope *scope)
-{
-    if (scope->cancelled)
-        return;
-    scope->cancelled = 1;
-    if (scope->owner)
-        ab_scope_update(scope->owner);
+    cancel(scope);
 }
 
 static int is_cancelled(const ab_task *task)

@@ -70,15 +70,9 @@ void ab_scope_rewind(ab_task *task, uint64_t serial);
 /* Cancels after ns; 0 or UV_ENOMEM. */
 int ab_scope_deadline(ab_scope *scope, int64_t ns);
 
-/* Cancels what is inside: the owner's waits raise ECANCELED. */
-void ab_scope_cancel(ab_scope *scope);
-
 /* A member has come or gone (failed: it ended with an error). */
 void ab_scope_join(ab_scope *scope);
 void ab_scope_part(ab_scope *scope, int failed);
-
-/* The scope that the task was spawned in. */
-ab_scope *ab_task_home(const ab_task *task);
 
 /* The scope that a plain spawn by this task goes to. */
 ab_scope *ab_scope_home(ab_task *task);

@@ -126,7 +126,8 @@ static void make_method(void)
     method = made;
 }
 
-BIO *ab_tls_bio_new(ab_tls *tls)
+/* The BIO of a connection: its input and output.  NULL: no memory. */
+static BIO *bio_new(ab_tls *tls)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_method);
@@ -222,7 +223,7 @@ static int prepare(ab_tls *tls, const char *name, const char *session_key)
     BIO *bio = NULL;
     tls->ssl = o->SSL_new(tls->context->ctx);
     if (tls->ssl)
-        bio = ab_tls_bio_new(tls);
+        bio = bio_new(tls);
     if (!bio)
         return UV_ENOMEM;
     o->SSL_set_bio(tls->ssl, bio, bio);

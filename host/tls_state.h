@@ -41,9 +41,6 @@ struct ab_tls {
     char trouble[AB_TLS_TEXT];
 };
 
-/* The BIO of a connection: its input and output above.  NULL: no memory. */
-BIO *ab_tls_bio_new(ab_tls *tls);
-
 /* ---- tls_context.c ---- */
 
 /* The newest session for this key, taken out if it may serve only once; the
