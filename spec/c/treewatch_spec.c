@@ -15,7 +15,7 @@ static ab_grants grants;
 
 static const char *at(const char *name)
 {
-    static _Thread_local char path[4][160];
+    static _Thread_local char path[4][320];
     static _Thread_local int turn;
     turn = (turn + 1) % 4;
     snprintf(path[turn], sizeof path[turn], "%s/%s", top, name);
@@ -199,15 +199,18 @@ enum { THREADS = 4, ROUNDS = 60 };
 
 static ab_tree_hub *shared;
 
+typedef struct user {
+    char folder[16];
+    char file[32];
+} user;
+
 static void use(void *arg)
 {
-    const char *name = arg;
+    const user *u = arg;
     for (int i = 0; i < ROUNDS; i++) {
-        char file[32];
-        ab_tree *tree = open_tree(shared, i % 3 ? name : "", 1);
-        snprintf(file, sizeof file, "%.4s/file%.4s", name, name + 4);
-        make_file(file);
-        CHECK(unlink(at(file)) == 0);
+        ab_tree *tree = open_tree(shared, i % 3 ? u->folder : "", 1);
+        make_file(u->file);
+        CHECK(unlink(at(u->file)) == 0);
         int heard = 0;
         for (int tries = 0; tree && !heard && tries < 100000; tries++) {
             CHECK_EQUAL(ab_tree_hub_read(shared), 0);
@@ -221,17 +224,18 @@ static void use(void *arg)
 
 static void threads(void)
 {
-    static char names[THREADS][8];
+    static user users[THREADS];
     uv_thread_t thread[THREADS];
     int fds = check_count_fds();
     shared = ab_tree_hub_new(&grants);
     for (int i = 0; i < THREADS; i++) {
-        snprintf(names[i], 4, "t%d", i / 2); /* two in one folder */
-        snprintf(names[i] + 4, 4, "%d", i);
-        CHECK(mkdir(at(names[i]), 0700) == 0 || i % 2);
+        user *u = &users[i]; /* two in one folder */
+        snprintf(u->folder, sizeof u->folder, "t%d", i / 2);
+        snprintf(u->file, sizeof u->file, "t%d/file%d", i / 2, i);
+        CHECK(mkdir(at(u->folder), 0700) == 0 || i % 2);
     }
     for (int i = 0; i < THREADS; i++)
-        CHECK(uv_thread_create(&thread[i], use, names[i]) == 0);
+        CHECK(uv_thread_create(&thread[i], use, &users[i]) == 0);
     for (int i = 0; i < THREADS; i++)
         uv_thread_join(&thread[i]);
     CHECK_EQUAL(ab_tree_hub_bytes(shared), 0);
