@@ -345,7 +345,11 @@ static int push_copy(lua_State *L, ab_op *op)
     ab_error_push(L, op->status,
                   &(ab_detail){op->type->name, c->why, "path",
                                c->failed ? c->failed : c->base.path});
-    lua_pushstring(L, c->base.to);
+    size_t len = strlen(c->base.path);
+    const char *rest = "";
+    if (c->failed && strncmp(c->failed, c->base.path, len) == 0)
+        rest = c->failed + len + strspn(c->failed + len, "/");
+    lua_pushfstring(L, *rest ? "%s/%s" : "%s", c->base.to, rest);
     lua_setfield(L, -2, "to");
     return lua_error(L);
 }
