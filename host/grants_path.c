@@ -230,6 +230,28 @@ static int check_sort(const ab_grant_rule *rule, const char *rest, int fd)
     return 0;
 }
 
+/* To open a FIFO or a device does something to it: a writer that waits for the
+ * FIFO goes on, a tape winds back.  So what is to be refused is not opened;
+ * that it is swapped between this and that, check_sort sees. */
+static int look_first(const ab_grants *grants, const ab_grant_rule *rule,
+                      const char *rest, int flags, unsigned how)
+{
+#ifdef O_PATH
+    if (flags & O_PATH)
+        return 0;
+    int kept = flags & (O_DIRECTORY | O_NOFOLLOW);
+    int fd = open_below(grants, rule, rest, O_PATH | kept, 0, how);
+    if (fd < 0)
+        return 0; /* the real one tells why */
+    int err = check_sort(rule, rest, fd);
+    close(fd);
+    return err;
+#else
+    (void)grants, (void)rule, (void)rest, (void)flags, (void)how;
+    return 0;
+#endif
+}
+
 static int is_refusal(int code)
 {
     return code == -EXDEV || code == -ELOOP || code == ASYNCBOX_EDENIED;
@@ -245,7 +267,9 @@ static int open_by_rules(const ab_grants *grants, ab_grant_kind kind,
         const char *rest = below(rule, abs);
         if (!rest)
             continue;
-        int fd = open_below(grants, rule, rest, flags, mode, how);
+        int fd = look_first(grants, rule, rest, flags, how);
+        if (fd == 0)
+            fd = open_below(grants, rule, rest, flags, mode, how);
         if (fd == -ENXIO) /* a socket, or a FIFO that nobody reads */
             fd = rule->special && !*rest ? UV_ENXIO : ASYNCBOX_EDENIED;
         if (fd >= 0) {

@@ -6,7 +6,9 @@
 
 local async = require "asyncbox"
 local fs = require "asyncbox.fs"
+local process = require "asyncbox.process"
 local cli = require "spec.support.cli"
+local eventually = require "spec.support.eventually"
 local folder = require "spec.support.folder"
 local at, shell, output = folder.at, folder.shell, folder.output
 
@@ -210,6 +212,21 @@ describe("A sandbox", function()
           if code == "ok" and not (name == "copy" and i == 2) then print(name, i, code) end
         end
       end]]
+  end)
+
+  it("does not even open a FIFO: who waits for its other side goes on waiting", function()
+    if not io.open "/proc/self/stat" then return pending "needs /proc" end
+    local writer <close> = process.spawn("sh", "-c", "echo kept >fifo", {
+      cwd = at "in", stdin = "null", stdout = "null", stderr = "null" })
+    eventually("it waits", function()
+      return fs.read("/proc/" .. writer.pid .. "/stat"):match "%) (%a)" == "S"
+    end)
+    holds [[
+      for _, name in ipairs { "read", "lines", "copy", "open" } do
+        if code_of(one[name][1], "fifo") ~= "EDENIED" then print(name) end
+      end]]
+    assert.are.equal("kept", output("timeout 60 cat " .. at "in/fifo"))
+    assert.are.equal(0, (writer:wait()))
   end)
 
   it("takes odd names for what they are", function()
