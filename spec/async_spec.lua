@@ -3,20 +3,12 @@
 local async = require "asyncbox"
 local clean = require "spec.support.clean"
 local errors = require "spec.support.errors"
+local scoped = require "spec.support.scoped"
 local failure, assert_says, assert_code = errors.failure, errors.assert_says, errors.assert_code
 local await, sleep, spawn, gather = async.await, async.sleep, async.spawn, async.gather
+local after, fails = scoped.after, scoped.fails
 
--- Waits, then gives its arguments; notes in `log` when that was.
-local function after(seconds, ...)
-  sleep(seconds)
-  return ...
-end
 local later = async(after, "later")
-
-local function fails(seconds, err)
-  sleep(seconds)
-  error(err, 0)
-end
 local failing = async(fails, "failing")
 
 describe("The asyncbox module", function()

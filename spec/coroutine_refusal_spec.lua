@@ -3,12 +3,10 @@
 local async = require "asyncbox"
 local clean = require "spec.support.clean"
 local errors = require "spec.support.errors"
+local scoped = require "spec.support.scoped"
 local failure, assert_says = errors.failure, errors.assert_says
 local await, sleep, spawn = async.await, async.sleep, async.spawn
-
-local function on_close(f)
-  return setmetatable({}, { __close = function(_, err) f(err) end })
-end
+local on_close = scoped.on_close
 
 describe("A wait is refused, and the reason named,", function()
   before_each(clean.start)

@@ -3,30 +3,16 @@
 local async = require "asyncbox"
 local clean = require "spec.support.clean"
 local errors = require "spec.support.errors"
+local scoped = require "spec.support.scoped"
 local failure, assert_says, assert_code = errors.failure, errors.assert_says, errors.assert_code
 local await, sleep, spawn, timeout, shield =
   async.await, async.sleep, async.spawn, async.timeout, async.shield
-
-local function fails(seconds, err)
-  sleep(seconds)
-  error(err, 0)
-end
-
-local function on_close(f)
-  return setmetatable({}, { __close = function(_, err) f(err) end })
-end
-
--- No scope is left behind: the task can wait, and is not shielded.
-local function assert_no_scope()
-  sleep(0)
-  local co = coroutine.wrap(function() coroutine.yield(1) end)
-  assert.equal(1, co())
-end
+local fails, on_close = scoped.fails, scoped.on_close
 
 describe("A group", function()
   before_each(clean.start)
   after_each(function()
-    assert_no_scope()
+    scoped.assert_none()
     clean.check()
   end)
 

@@ -4,18 +4,11 @@ local async = require "asyncbox"
 local clean = require "spec.support.clean"
 local cli = require "spec.support.cli"
 local errors = require "spec.support.errors"
+local scoped = require "spec.support.scoped"
 local failure, assert_says, assert_code = errors.failure, errors.assert_says, errors.assert_code
 local await, sleep, spawn, timeout, shield =
   async.await, async.sleep, async.spawn, async.timeout, async.shield
-
-local function fails(seconds, err)
-  sleep(seconds)
-  error(err, 0)
-end
-
-local function on_close(f)
-  return setmetatable({}, { __close = function(_, err) f(err) end })
-end
+local fails, on_close = scoped.fails, scoped.on_close
 
 -- Runs code under the virtual clock: how much happens before a deadline must not
 -- depend on the machine.
@@ -26,17 +19,10 @@ local function in_virtual_time(code)
   return r.stdout
 end
 
--- No scope is left behind: the task can wait, and is not shielded.
-local function assert_no_scope()
-  sleep(0)
-  local co = coroutine.wrap(function() coroutine.yield(1) end)
-  assert.equal(1, co())
-end
-
 describe("A timeout", function()
   before_each(clean.start)
   after_each(function()
-    assert_no_scope()
+    scoped.assert_none()
     clean.check()
   end)
 
@@ -263,7 +249,7 @@ end)
 describe("A shield", function()
   before_each(clean.start)
   after_each(function()
-    assert_no_scope()
+    scoped.assert_none()
     clean.check()
   end)
 
@@ -348,7 +334,7 @@ end)
 describe("async.run", function()
   before_each(clean.start)
   after_each(function()
-    assert_no_scope()
+    scoped.assert_none()
     clean.check()
   end)
 

@@ -3,8 +3,10 @@
 local async = require "asyncbox"
 local clean = require "spec.support.clean"
 local errors = require "spec.support.errors"
+local scoped = require "spec.support.scoped"
 local failure, assert_says, assert_code = errors.failure, errors.assert_says, errors.assert_code
 local await, sleep, spawn = async.await, async.sleep, async.spawn
+local on_close = scoped.on_close
 
 local function assert_prints(pattern, value)
   assert.is_truthy(tostring(value):find(pattern), tostring(value))
@@ -12,10 +14,6 @@ end
 
 local function fails(err)
   error(err, 0)
-end
-
-local function on_close(f)
-  return setmetatable({}, { __close = function(_, err) f(err) end })
 end
 
 describe("A task", function()
