@@ -14,6 +14,7 @@ local folder = require "spec.support.folder"
 local sockets = require "spec.support.sockets"
 
 local assert_code, assert_says = errors.assert_code, errors.assert_says
+local serve = dns_server.serve
 
 setup(function()
   children.warm_up()
@@ -24,13 +25,6 @@ after_each(function()
   dns.servers {}
   clean.check()
 end)
-
--- A server that all look-ups of the case go to.
-local function serve(zone, options)
-  local server = dns_server.start(zone)
-  dns.servers({ server.address }, options)
-  return server
-end
 
 local function both(list)
   table.sort(list)

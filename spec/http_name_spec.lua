@@ -56,25 +56,22 @@ end
 
 describe("asyncbox.http", function()
   it("asks the box's servers, and not again for a while", function()
-    local server <close> = dns_server.start { ["a.test"] = { A = "127.0.0.1" } }
-    dns.servers { server.address }
+    local server <close> = dns_server.serve { ["a.test"] = { A = "127.0.0.1" } }
     assert.equal("a.test:" .. port, http.get(url "a.test"):text())
     local asked = server.asked["a.test"]
     assert.is_true(asked >= 2) -- A and AAAA
     for _ = 1, 3 do assert.equal("a.test:" .. port, http.get(url "a.test"):text()) end
     assert.equal(asked, server.asked["a.test"])
-    local other <close> = dns_server.start { ["a.test"] = { A = "127.0.0.1" } }
-    dns.servers { other.address }
+    local other <close> = dns_server.serve { ["a.test"] = { A = "127.0.0.1" } }
     assert.equal("a.test:" .. port, http.get(url "a.test"):text())
     assert.is_true(other.asked["a.test"] >= 2)
   end)
 
   it("asks for every name that redirects lead to", function()
-    local server <close> = dns_server.start {
+    local server <close> = dns_server.serve {
       ["a.test"] = { A = "127.0.0.1" },
       ["b.test"] = { A = "127.0.0.1" },
     }
-    dns.servers { server.address }
     local r = http.get(url("a.test", "to/b.test:" .. port))
     assert.equal("b.test:" .. port, r:text())
     assert.is_true(server.asked["b.test"] >= 2)
@@ -82,19 +79,17 @@ describe("asyncbox.http", function()
   end)
 
   it("asks them for names that begin with a digit, too", function()
-    local server <close> = dns_server.start {
+    local _ <close> = dns_server.serve {
       ["1a.test"] = { A = "127.0.0.1" },
       ["2.test"] = { A = "127.0.0.1" },
     }
-    dns.servers { server.address }
     assert.equal("1a.test:" .. port, http.get(url "1a.test"):text())
     assert.equal("2.test:" .. port, http.get(url "2.test"):text())
     assert.equal("127.1:" .. port, http.get(url "127.1"):text():gsub("^127%.0%.0%.1", "127.1"))
   end)
 
   it("asks them for names with a dot at the end, too", function()
-    local server <close> = dns_server.start { ["a.test"] = { A = "127.0.0.1" } }
-    dns.servers { server.address }
+    local _ <close> = dns_server.serve { ["a.test"] = { A = "127.0.0.1" } }
     for _ = 1, 2 do
       assert.equal(200, http.get(url "a.test").status)
       assert.equal(200, http.get(url "a.test.").status)
@@ -102,20 +97,18 @@ describe("asyncbox.http", function()
   end)
 
   it("tries all addresses of a name", function()
-    local server <close> = dns_server.start {
+    local _ <close> = dns_server.serve {
       ["two.test"] = { A = { "127.0.0.77", "127.0.0.1" }, AAAA = "::1" },
     }
-    dns.servers { server.address }
     assert.equal("two.test:" .. port, http.get(url "two.test"):text())
   end)
 
   it("says why a name was not found", function()
-    local server <close> = dns_server.start {
+    local server <close> = dns_server.serve {
       ["empty.test"] = {},
       ["fail.test"] = "SERVFAIL",
       ["dead.test"] = "silent",
     }
-    dns.servers { server.address }
     local err = assert_code("EAI_NONAME", http.get, url "none.test")
     assert.equal("http.get: unknown host: " .. url "none.test" .. " (EAI_NONAME)", tostring(err))
     assert_code("EAI_NODATA", http.get, url "empty.test")
@@ -127,8 +120,7 @@ describe("asyncbox.http", function()
   end)
 
   it("ends the look-up with the fetch", function()
-    local server <close> = dns_server.start { ["dead.test"] = "silent" }
-    dns.servers { server.address }
+    local server <close> = dns_server.serve { ["dead.test"] = "silent" }
     local err = assert_code("ETIMEDOUT", http.get, url "dead.test", { timeout = 0.05 })
     assert.equal("total", err.limit)
     err = assert_code("ETIMEDOUT", http.get, url "dead.test", { timeout = { connect = 0.05 } })

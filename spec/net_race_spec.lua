@@ -26,8 +26,8 @@ after_each(function()
   children.check()
 end)
 
-local function ask(server)
-  dns.servers({ server.address }, { timeout = 5, tries = 1 })
+local function serve(zone)
+  return dns_server.serve(zone, { timeout = 5, tries = 1 })
 end
 
 -- Two addresses and a port: at the first nobody ever answers, at the second
@@ -53,12 +53,11 @@ end
 describe("the race of a name's addresses", function()
   it("is won by the one that answers, in whatever order they come", function()
     local port, _ <close> = stuck_and_good()
-    local server <close> = dns_server.start {
+    local _ <close> = serve {
       ["ab.test"] = { A = { "127.0.0.2", "127.0.0.3" } },
       ["ba.test"] = { A = { "127.0.0.3", "127.0.0.2" } },
       ["many.test"] = { A = { "127.0.0.2", "127.0.0.3", "127.0.0.4" }, AAAA = "::1" },
     }
-    ask(server)
     for _, name in ipairs { "ab.test.", "ba.test.", "many.test." } do
       local conn <close> = net.connect(name, port)
       assert.are.equal("127.0.0.3", conn:peer().host)
@@ -68,8 +67,7 @@ describe("the race of a name's addresses", function()
   end)
 
   it("looks the name up once", function()
-    local server <close> = dns_server.start { ["one.test"] = { A = "127.0.0.1" } }
-    ask(server)
+    local server <close> = serve { ["one.test"] = { A = "127.0.0.1" } }
     local listener <close>, port = sockets.serve(sockets.echo)
     net.connect("one.test.", port):close()
     assert.are.equal(2, server.asked["one.test"]) -- A and AAAA
@@ -77,10 +75,9 @@ describe("the race of a name's addresses", function()
   end)
 
   it("ends with the first error when nobody answers", function()
-    local server <close> = dns_server.start {
+    local _ <close> = serve {
       ["none.test"] = { A = { "127.0.0.1", "127.0.0.2", "127.0.0.3" } },
     }
-    ask(server)
     local port = sockets.free_port()
     local err = assert_code("ECONNREFUSED", net.connect, "none.test.", port)
     assert.are.equal("none.test.", err.host)
@@ -89,10 +86,9 @@ describe("the race of a name's addresses", function()
 
   it("is over when the time is, or when it is cancelled", function()
     local port, _ <close> = stuck_and_good()
-    local server <close> = dns_server.start {
+    local _ <close> = serve {
       ["stuck.test"] = { A = { "127.0.0.2", "127.0.0.2" }, AAAA = "::ffff:127.0.0.2" },
     }
-    ask(server)
     assert_code("ETIMEDOUT", net.connect, "stuck.test.", port, { timeout = 0.4 })
     local task = async.spawn(net.connect, "stuck.test.", port)
     async.sleep(0.3)
@@ -104,8 +100,7 @@ end)
 
 describe("looking up", function()
   it("fails as the name server says", function()
-    local server <close> = dns_server.start { ["broken.test"] = "SERVFAIL" }
-    ask(server)
+    local _ <close> = serve { ["broken.test"] = "SERVFAIL" }
     for _, name in ipairs { "gone.test.", "broken.test." } do
       local err = errors.failure(net.connect, name, 80)
       assert.is_truthy(err.code:find "^EAI_", err.code)
@@ -115,8 +110,7 @@ describe("looking up", function()
   end)
 
   it("counts into the timeout, and can be cancelled", function()
-    local server <close> = dns_server.start { ["dead.test"] = "silent" }
-    ask(server)
+    local _ <close> = serve { ["dead.test"] = "silent" }
     local err = assert_code("ETIMEDOUT", net.connect, "dead.test.", 80, { timeout = 0.05 })
     assert.are.equal("dead.test.", err.host)
     local task = async.spawn(net.connect, "dead.test.", 80)
@@ -128,11 +122,10 @@ end)
 
 describe("listening on a name", function()
   it("looks it up, fails as that fails, and can be cancelled", function()
-    local server <close> = dns_server.start {
+    local _ <close> = serve {
       ["mine.test"] = { A = { "127.0.0.1", "127.0.0.2" } },
       ["dead.test"] = "silent",
     }
-    ask(server)
     local listener <close> = net.listen("mine.test.", 0, sockets.echo)
     local hosts = {}
     for i, at in ipairs(listener:addresses()) do

@@ -138,12 +138,11 @@ describe("a UDP socket", function()
 
   it("looks up the names that it sends and connects to", function()
     local a <close>, port = bound()
-    local server <close> = dns_server.start {
+    local server <close> = dns_server.serve {
       ["here.test"] = { A = "127.0.0.1" },
       ["six.test"] = { AAAA = "::1" },
       ["dead.test"] = "silent",
     }
-    dns.servers({ server.address })
     local b <close> = net.udp()
     b:send("by name", "here.test.", port)
     assert.equal("by name", (a:recv()))
@@ -166,8 +165,7 @@ describe("a UDP socket", function()
   end)
 
   it("waits for nothing more when it is closed", function()
-    local server <close> = dns_server.start { ["dead.test"] = "silent" }
-    dns.servers { server.address }
+    local server <close> = dns_server.serve { ["dead.test"] = "silent" }
     local a = bound()
     local codes = {}
     local function note(f, ...)

@@ -6,13 +6,14 @@
 --     ["dead.test"] = "silent",          -- or garbage, forged, truncated
 --     ["turns.test"] = function(count) return { A = ... } end,
 --   }
---   dns.servers({ server.address }, { timeout = 0.2, tries = 2 })
+--   dns.servers({ server.address }, { timeout = 0.2, tries = 2 })  -- or dns_server.serve
 --   server.asked["a.test"]               -- how many questions came
 --
 -- A record is written as a string or a list of fields, several as a list of
 -- them. A name that is not there does not exist.
 
 local async = require "asyncbox"
+local dns = require "asyncbox.dns"
 local net = require "asyncbox.net"
 
 local dns_server = {}
@@ -167,6 +168,13 @@ function dns_server.start(zone)
   self.address = "127.0.0.1:" .. self.port
   self.task = async.spawn(serve_udp, self, self.socket)
   return setmetatable(self, dns_server)
+end
+
+-- The same, and all look-ups go to it, with these options of dns.servers.
+function dns_server.serve(zone, options)
+  local self = dns_server.start(zone)
+  dns.servers({ self.address }, options)
+  return self
 end
 
 function dns_server:__close()
