@@ -11,6 +11,7 @@ local async = require "asyncbox"
 local net = require "asyncbox.net"
 local certificates = require "spec.support.certificates"
 local clean = require "spec.support.clean"
+local sockets = require "spec.support.sockets"
 
 local spawn, await = async.spawn, async.await
 
@@ -18,13 +19,9 @@ local tls_pair = { before_each = clean.start, teardown = certificates.remove }
 
 local certs, opened = {}, {}
 
--- The first stream of a loop makes libuv keep a descriptor to itself.
 function tls_pair.setup()
   certs = certificates.make()
-  local server = net.listen("127.0.0.1", 0)
-  net.connect("127.0.0.1", server:address().port):close()
-  server:close()
-  async.sleep(0.02)
+  sockets.warm_up()
 end
 
 function tls_pair.after_each()
