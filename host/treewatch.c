@@ -93,6 +93,7 @@ int ab_tree_open(ab_tree_hub *hub, const char *path, int recursive,
     t->recursive = recursive;
     t->stop = stop;
     ab_list_init(&t->nodes);
+    ab_list_init(&t->strays);
     int err = start(t, path);
     if (!err && atomic_load(stop))
         err = UV_ECANCELED;
@@ -122,6 +123,7 @@ void ab_tree_close(ab_tree *t)
         return;
     ab_tree_hub *hub = t->hub;
     ab_tree_leave_hub(t); /* nothing is handed to it any more */
+    ab_tree_forget_strays(t, "");
     ab_tree_hub_alloc(hub, t->inbox.data, t->inbox.cap, 0);
     ab_tree_alloc(t, t->words.data, t->words.cap, 0);
     for (size_t i = t->first; i < t->count; i++)

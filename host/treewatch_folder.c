@@ -21,9 +21,10 @@ const char *ab_tree_rest_of(const char *path, const char *folder)
     return path + len;
 }
 
-int ab_tree_move_nodes(ab_tree *t, const char *from, const char *to)
+static int move_list(ab_tree *t, ab_link *list, const char *from,
+                     const char *to)
 {
-    for (ab_link *l = t->nodes.next; l != &t->nodes; l = l->next) {
+    for (ab_link *l = list->next; l != list; l = l->next) {
         ab_tree_node *n = ab_container(l, ab_tree_node, link);
         const char *rest = n == t->root ? NULL : ab_tree_rest_of(n->path, from);
         if (!rest)
@@ -33,8 +34,15 @@ int ab_tree_move_nodes(ab_tree *t, const char *from, const char *to)
             return UV_ENOMEM;
         ab_tree_give_text(t, n->path);
         n->path = path;
+        n->seen = 1;
     }
     return 0;
+}
+
+int ab_tree_move_nodes(ab_tree *t, const char *from, const char *to)
+{
+    int err = move_list(t, &t->nodes, from, to);
+    return err ? err : move_list(t, &t->strays, from, to);
 }
 
 void ab_tree_unwatch_below(ab_tree *t, const char *folder)
@@ -45,6 +53,57 @@ void ab_tree_unwatch_below(ab_tree *t, const char *folder)
         if (n != t->root && ab_tree_rest_of(n->path, folder))
             ab_tree_forget(t, n);
     }
+    ab_tree_forget_strays(t, folder);
+}
+
+/* ---- strays ---- */
+
+static int add_stray(ab_tree *t, const char *path)
+{
+    ab_tree_node *n = ab_tree_alloc(t, NULL, 0, sizeof *n);
+    char *copy = n ? ab_tree_join(t, path, "") : NULL;
+    if (!copy) {
+        ab_tree_alloc(t, n, sizeof *n, 0);
+        return UV_ENOMEM;
+    }
+    *n = (ab_tree_node){.tree = t, .wd = -1, .path = copy};
+    ab_list_append(&t->strays, &n->link);
+    t->stray_count++;
+    return 0;
+}
+
+static void forget_stray(ab_tree *t, ab_tree_node *n)
+{
+    ab_list_remove(&n->link);
+    t->stray_count--;
+    ab_tree_give_text(t, n->path);
+    ab_tree_alloc(t, n, sizeof *n, 0);
+}
+
+void ab_tree_forget_strays(ab_tree *t, const char *folder)
+{
+    for (ab_link *l = t->strays.next, *next; l != &t->strays; l = next) {
+        ab_tree_node *n = ab_container(l, ab_tree_node, link);
+        next = l->next;
+        if (!*folder || ab_tree_rest_of(n->path, folder))
+            forget_stray(t, n);
+    }
+}
+
+int ab_tree_find_strays(ab_tree *t)
+{
+    int err = 0;
+    for (size_t left = t->stray_count; left && !err; left--) {
+        ab_tree_node *n = ab_container(t->strays.next, ab_tree_node, link);
+        if (n->seen) { /* may be astray anew, and is the last then */
+            err = ab_tree_watch_below(t, n->path, 1, 0);
+            forget_stray(t, n);
+        } else {
+            ab_list_remove(&n->link);
+            ab_list_append(&t->strays, &n->link);
+        }
+    }
+    return err;
 }
 
 /* ---- placing watches ---- */
@@ -111,7 +170,7 @@ static int is_folder(int fd, const struct dirent *entry)
            S_ISDIR(st.st_mode);
 }
 
-static int push_todo(ab_tree *t, char *path, int told)
+static int push_todo(ab_tree *t, char *path)
 {
     int err = path ? ab_tree_make_room(t, (void **)&t->todo, t->todo_count,
                                        &t->todo_cap, sizeof *t->todo)
@@ -119,7 +178,7 @@ static int push_todo(ab_tree *t, char *path, int told)
     if (err)
         ab_tree_give_text(t, path);
     else
-        t->todo[t->todo_count++] = (ab_tree_todo){path, told};
+        t->todo[t->todo_count++] = path;
     return err;
 }
 
@@ -145,7 +204,7 @@ static int look_into(ab_tree *t, int fd, const char *path, int report)
         else if (report)
             err = ab_tree_add(t, AB_TREE_CREATED, below, directory, 0);
         if (!err && directory)
-            err = push_todo(t, below, report);
+            err = push_todo(t, below);
         else
             ab_tree_give_text(t, below);
     }
@@ -161,39 +220,36 @@ static int is_passed_over(int code)
            code == ASYNCBOX_EDENIED;
 }
 
-static int watch_one(ab_tree *t, const ab_tree_todo *folder, int report,
-                     int again)
+static int watch_one(ab_tree *t, const char *path, int report, int again)
 {
-    int fd = open_folder(t, folder->path);
+    int fd = open_folder(t, path);
     if (fd == UV_ENAMETOOLONG)
         t->missed = 1;
     if (fd == UV_ENOENT || fd == UV_ENOTDIR || fd == UV_ELOOP)
-        t->astray = 1;
+        return add_stray(t, path);
     if (fd < 0)
         return is_passed_over(fd) || fd == UV_ENAMETOOLONG ? 0 : fd;
     /* First the watch, then the look: what is made in between is seen twice
      * rather than never. */
-    int err = 0, known = know(t, fd, folder->path);
-    if (known == 0 && report && !folder->told)
-        err = ab_tree_add(t, AB_TREE_CREATED, folder->path, 1, 0);
-    if (err || known < 0 || (known && !again)) {
+    int known = know(t, fd, path);
+    if (known < 0 || (known && !again)) {
         close(fd);
-        return known < 0 && !is_passed_over(known) ? known : err;
+        return known < 0 && !is_passed_over(known) ? known : 0;
     }
-    return look_into(t, fd, folder->path, report && !known);
+    return look_into(t, fd, path, report);
 }
 
 int ab_tree_watch_below(ab_tree *t, const char *path, int report, int again)
 {
-    int err = push_todo(t, ab_tree_join(t, path, ""), 1);
+    int err = push_todo(t, ab_tree_join(t, path, ""));
     while (!err && t->todo_count) {
-        ab_tree_todo folder = t->todo[--t->todo_count];
+        char *folder = t->todo[--t->todo_count];
         err = atomic_load(t->stop) ? UV_ECANCELED
-                                   : watch_one(t, &folder, report, again);
-        ab_tree_give_text(t, folder.path);
+                                   : watch_one(t, folder, report, again);
+        ab_tree_give_text(t, folder);
     }
     while (t->todo_count)
-        ab_tree_give_text(t, t->todo[--t->todo_count].path);
+        ab_tree_give_text(t, t->todo[--t->todo_count]);
     return err;
 }
 
@@ -215,6 +271,7 @@ int ab_tree_recover(ab_tree *t)
         return ab_tree_end(t);
     if (!t->recursive)
         return 0;
+    ab_tree_forget_strays(t, "");
     for (ab_link *l = t->nodes.next; l != &t->nodes; l = l->next) {
         ab_tree_node *n = ab_container(l, ab_tree_node, link);
         n->seen = n == t->root;

@@ -379,8 +379,11 @@ int ab_tree_take(ab_tree *t)
 int ab_tree_listen(ab_tree *t, int ms)
 {
     struct pollfd p = {t->hub->fd, POLLIN, 0};
-    if (poll(&p, 1, ms) > 0)
-        ab_tree_hub_read(t->hub); /* an error comes again to who must know */
+    if (ms)
+        poll(&p, 1, ms);
+    uv_mutex_lock(&t->hub->lock); /* another thread may be handing out */
+    catch_up(t->hub);
+    uv_mutex_unlock(&t->hub->lock);
     return atomic_load(&t->hearing) && ab_tree_take(t);
 }
 

@@ -49,12 +49,6 @@ typedef struct ab_tree_words {
     size_t count;
 } ab_tree_words;
 
-/* A folder that the walk has still to look at. */
-typedef struct ab_tree_todo {
-    char *path;
-    int told; /* that it is there */
-} ab_tree_todo;
-
 struct ab_tree {
     ab_tree_hub *hub;
     ab_link link; /* in hub->trees */
@@ -79,13 +73,17 @@ struct ab_tree {
     dev_t dev;    /* which folder that is */
     ino_t ino;
     ab_link nodes;
+    /* Folders that were not where they were said to be: a word of a renaming is
+     * still to come, or they are gone.  Nodes that the hub doesn't know; seen:
+     * one that was renamed and not yet looked for again. */
+    ab_link strays;
+    size_t stray_count;
     ab_tree_words words;   /* taken out of the inbox */
     ab_tree_event *events; /* events[first .. count) */
     size_t first, count, cap;
     size_t halves;     /* events that are the first half of a renaming ... */
     size_t since_half; /* ... and words taken since the latest of them */
-    int astray;        /* a folder was not where it was said to be */
-    ab_tree_todo *todo;
+    char **todo;       /* folders that the walk has still to look at */
     size_t todo_count, todo_cap;
 };
 
@@ -104,7 +102,8 @@ ab_tree_node *ab_tree_node_of(ab_tree *t, int wd);
 /* Takes over what is in the inbox; those that it had before are all looked at.
  * 1: there are words to look at. */
 int ab_tree_take(ab_tree *t);
-/* Asks the kernel, waiting for so long at most, and then as ab_tree_take. */
+/* Takes all that the kernel has by now, waiting for so long at most while there
+ * is nothing, and then as ab_tree_take. */
 int ab_tree_listen(ab_tree *t, int ms);
 
 /* ---- treewatch_queue.c ---- */
@@ -138,9 +137,13 @@ int ab_tree_move_nodes(ab_tree *t, const char *from, const char *to);
 void ab_tree_unwatch_below(ab_tree *t, const char *folder);
 /* Watches the root by its descriptor.  0 or a code. */
 int ab_tree_place_root(ab_tree *t, int fd);
-/* Watches a folder and all below; `report` tells what is in those that it did
- * not know as new.  again: also looks into those it knows.  0 or a code. */
+/* Watches a folder and all below; `report` tells what is in them as new.
+ * again: also looks into those it knows.  0 or a code. */
 int ab_tree_watch_below(ab_tree *t, const char *path, int report, int again);
+/* Gives up strays in `folder` and itself; "": all. */
+void ab_tree_forget_strays(ab_tree *t, const char *folder);
+/* Looks again for those that were renamed.  0 or a code. */
+int ab_tree_find_strays(ab_tree *t);
 /* After something was missed: tells it, and finds out which folders there
  * are.  0 or a code. */
 int ab_tree_recover(ab_tree *t);

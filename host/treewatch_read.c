@@ -88,12 +88,9 @@ static int moved_to(ab_tree *t, const struct inotify_event *in,
         if (t->recursive && directory)
             err = ab_tree_move_nodes(t, below_root(t, half->from), below);
     }
-    if (err || !t->recursive || !directory)
-        return err;
-    /* What was made in it before it moved was looked for where it was. */
-    int again = t->astray;
-    t->astray = 0;
-    return ab_tree_watch_below(t, below, 1, again);
+    if (!err && t->recursive && directory)
+        err = ab_tree_watch_below(t, below, 1, 0);
+    return err ? err : ab_tree_find_strays(t);
 }
 
 static int take_named(ab_tree *t, const struct inotify_event *in,
@@ -108,6 +105,8 @@ static int take_named(ab_tree *t, const struct inotify_event *in,
         return moved_to(t, in, below, directory);
     if (in->mask & IN_MOVED_FROM)
         return moved_from(t, in, below, directory);
+    if (in->mask & IN_DELETE && directory)
+        ab_tree_forget_strays(t, below);
     if (in->mask & IN_DELETE)
         return ab_tree_add(t, AB_TREE_REMOVED, below, directory, 0);
     if (in->mask & IN_CREATE) {
@@ -160,21 +159,38 @@ static int has_words(ab_tree *t)
     return 0;
 }
 
+/* Nothing is left to look at.  0, 1: go on; or a code. */
+static int finish(ab_tree *t)
+{
+    settle_halves(t);
+    if (t->ending)
+        return ab_tree_end(t);
+    if (!t->stray_count)
+        return 0;
+    if (ab_tree_listen(t, 0))
+        return 1;
+    ab_tree_forget_strays(t, ""); /* no renaming explains them: they are gone */
+    return 0;
+}
+
 static int read_all(ab_tree *t)
 {
-    while (!t->gone && !atomic_load(t->stop)) {
+    int err = 1;
+    while (err >= 0 && !t->gone && !atomic_load(t->stop)) {
         if (t->count - t->first >= QUEUE_LOW && !t->halves)
             return 0;
-        if (!has_words(t))
-            return t->ending ? ab_tree_end(t) : 0;
+        if (!has_words(t)) {
+            err = finish(t);
+            if (err == 0)
+                return 0;
+            continue;
+        }
         const void *word = t->words.data + t->words.at;
         const struct inotify_event *in = word;
-        int err = take_word(t, in);
-        if (err)
-            return err;
         t->words.at += sizeof *in + in->len;
+        err = take_word(t, in);
     }
-    return 0;
+    return err < 0 ? err : 0;
 }
 
 int ab_tree_end(ab_tree *t)
