@@ -6,7 +6,8 @@ local misuse, check_options, terminal = core.misuse, core.options, core.terminal
 local type, pairs, getmetatable, setmetatable = type, pairs, getmetatable, setmetatable
 local pcall, tostring, format = pcall, tostring, string.format
 local concat, remove, pack = table.concat, table.remove, table.pack
-local stderr, stdout = io.stderr, io.stdout
+local stdout = io.stdout
+local stderr = io.stderr or async.stderr -- a sandbox has no io.stderr
 
 local TERMINAL_INTERVAL, LOG_INTERVAL = 0.1, 3 -- seconds
 local SMOOTHING = 0.3 -- how much the last moment counts in the rate
@@ -302,7 +303,7 @@ end
 function progress.write(...)
   local parts = pack(...)
   for i = 1, parts.n do parts[i] = tostring(parts[i]) end
-  local display = stderr and displays[stderr]
+  local display = displays[stderr]
   local bars = display and display.columns and #display.bars > 0
   if bars then put(stderr, "\r\27[J") end
   stdout:write(concat(parts, "\t", 1, parts.n), "\n")

@@ -184,8 +184,14 @@ describe("progress", function()
     assert.is_truthy(text:find("\ra [31m b:   0%|", 1, true))
   end)
 
-  it("is silent in a sandbox, which has no standard error", function()
-    assert_writes("", "for _ in progress { 1, 2 } do sleep(4) end", nil, { "--sandbox" })
+  it("is drawn in a sandbox, too", function()
+    local code = "for _ in progress { 1, 2 } do sleep(4) end"
+    assert_writes(" 50%|█████     | 1/2 [00:04<00:04,  4.00s/it]\n" ..
+      "100%|██████████| 2/2 [00:08<00:00,  4.00s/it]\n", code, nil, { "--sandbox" })
+    local flags = { "--allow-env=COLUMNS,LINES" }
+    assert.equal((run(code, 50)), (run(code, 50, flags)))
+    local above = "local bar = progress.bar { total = 1 } progress.write('above', 1) bar:close()"
+    assert.equal((run(above, 50)), (run(above, 50, flags)))
   end)
 
   it("goes on when nothing can be written", function()
