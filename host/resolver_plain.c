@@ -2,8 +2,11 @@
  * getaddrinfo in the thread pool. */
 #include "resolver_parts.h"
 #include "workers.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 enum { NAME_BYTES_MAX = 253 };
 
@@ -87,6 +90,20 @@ typedef struct request {
     ab_resolver *resolver;
 } request;
 
+/* Without descriptors, which is when libcares cannot be opened either, libc
+ * says that there is no such name. */
+static int without_files(int status)
+{
+    if (status != UV_EAI_NONAME)
+        return status;
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    else if (errno == EMFILE || errno == ENFILE)
+        status = uv_translate_sys_error(errno);
+    return status;
+}
+
 static void on_addresses(uv_getaddrinfo_t *uv, int status,
                          struct addrinfo *first)
 {
@@ -102,7 +119,7 @@ static void on_addresses(uv_getaddrinfo_t *uv, int status,
     uv_freeaddrinfo(first);
     if (l) {
         l->request = NULL;
-        ab_lookup_finish(l, status);
+        ab_lookup_finish(l, without_files(status));
     }
     ab_box_free(r->box, req, sizeof *req);
     r->threads_pending--;

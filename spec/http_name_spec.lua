@@ -8,6 +8,7 @@ local net = require "asyncbox.net"
 local process = require "asyncbox.process"
 local children = require "spec.support.children"
 local clean = require "spec.support.clean"
+local cli = require "spec.support.cli"
 local dns_server = require "spec.support.dns_server"
 local errors = require "spec.support.errors"
 local eventually = require "spec.support.eventually"
@@ -117,6 +118,26 @@ describe("asyncbox.http", function()
     assert_code("EAI_AGAIN", http.get, url "dead.test")
     dns.servers { "127.0.0.1:1" }
     assert_code("EAI_AGAIN", http.get, url "a.test")
+  end)
+
+  it("says that there are too many open files, not that there is no such host", function()
+    local path = os.tmpname()
+    fs.write(path, [[
+      local async = require "asyncbox"
+      pcall(async.http.get, "http://127.0.0.1:1/") -- opens libcurl
+      local files = {}
+      while true do
+        local file = io.open "/dev/null"
+        if not file then break end
+        files[#files + 1] = file
+      end
+      local ok, err = pcall(async.http.get, "http://some.test/")
+      print(ok, err.code)
+    ]])
+    local r = process.run('ulimit -n 40; exec "$1" run "$2"', cli.program(), path,
+      { shell = true, timeout = 120 })
+    os.remove(path)
+    assert.same({ "", "false\tEMFILE\n" }, { r.stderr, r.stdout })
   end)
 
   it("ends the look-up with the fetch", function()
