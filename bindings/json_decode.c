@@ -72,11 +72,11 @@ static void push_number(reader *r, const char *text, size_t length, int whole)
         memcpy(copy, text, length);
         copy[length] = '\0';
         if (!lua_stringtonumber(r->L, copy))
-            bad(r, "bad number before");
+            bad(r, "bad number");
     } else {
         lua_pushlstring(r->L, text, length);
         if (!lua_stringtonumber(r->L, lua_tostring(r->L, -1)))
-            bad(r, "bad number before");
+            bad(r, "bad number");
         lua_remove(r->L, -2);
     }
 }
@@ -105,8 +105,10 @@ static void number(reader *r)
         digits(r);
     }
     push_number(r, start, (size_t)(r->at - start), whole);
-    if (isinf(lua_tonumber(r->L, -1)))
-        bad(r, "number out of range before");
+    if (isinf(lua_tonumber(r->L, -1))) {
+        r->at = start;
+        bad(r, "number out of range");
+    }
 }
 
 static unsigned hex4(reader *r)
