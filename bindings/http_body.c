@@ -165,8 +165,10 @@ static int convert(lua_State *L, const ab_response *r, enum method method)
 {
     const char *charset;
     size_t bytes = 0;
-    if (method == JSON)
+    if (method == JSON) { /* UTF-8, whatever a header says, or marked */
+        ab_http_decode(L, types[method].name, NULL, 0);
         return give_to(L, "asyncbox.json", ab_open_json, "decode");
+    }
     if (method != TEXT && method != HTML)
         return 1;
     charset = lua_tolstring(L, 2, &bytes);

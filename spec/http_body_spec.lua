@@ -223,6 +223,13 @@ describe("the body of a response", function()
       assert.equal("b", session:get(url .. "oddmeta.html"):html().title)
     end)
 
+    it("is read as JSON with a byte order mark, too", function()
+      for _, bytes in ipairs { "\xEF\xBB\xBF[1]", "\xFF\xFE[\0001\0]\0", "\xFE\xFF\0[\0001\0]" } do
+        server:write("marked.json", bytes)
+        assert.same({ 1 }, session:get(url .. "marked.json"):json())
+      end
+    end)
+
     it("loses its byte order mark", function()
       assert.equal("marked", session:get(url .. "mark.txt"):text())
     end)
