@@ -2,7 +2,7 @@
 -- that whatever ends it (a timeout, the server, a closed session) ends a wait of the iterator too.
 local core, part = ...
 local async = core.module "asyncbox"
-local group = async.group
+local group, sleep = async.group, async.sleep
 local error, format, pcall, tostring, type = error, string.format, pcall, tostring, type
 
 local ANSWERED = {}
@@ -30,6 +30,7 @@ local function send(what, source, feed)
       fail(what, code, "no memory for the body")
     end
     if not wanted then return end
+    if piece == "" then sleep(0) end -- or who gives nothing else holds all up
     if left then left = left - #piece end
   end
   if not feed:finish() then

@@ -72,6 +72,11 @@ int ab_transfer_translate(const ab_transfer *t, CURLcode code)
     case CURLE_PARTIAL_FILE:
     case CURLE_GOT_NOTHING:
         return UV_EOF;
+    case CURLE_SEND_FAIL_REWIND: /* a connection that was kept is lost, and for
+                                    another one the body is sent already */
+        return strstr(t->easy->error, " failure: ")
+                   ? system_code(t, CURLE_RECV_ERROR)
+                   : UV_EOF;
     case CURLE_COULDNT_CONNECT:
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:

@@ -83,6 +83,11 @@ describe("an upload", function()
       assert.is_nil(request.headers["content-type"])
     end)
 
+    it("of empty pieces without an end holds nobody up", function()
+      local options = { body = function() return "" end, timeout = 0.05 }
+      assert_code("ETIMEDOUT", http.put, url, options)
+    end)
+
     it("may be empty, and have empty pieces", function()
       http.put(url, { body = pieces {} })
       assert.equal("", last().body)
@@ -382,6 +387,22 @@ describe("an upload", function()
     it("ends when the server has gone", function()
       serve_heads(function() return nil end)
       assert_code("EOF", http.post, url, { body = endless() })
+    end)
+
+    it("ends when a connection that was kept is lost", function()
+      local kept <close> = raw.serve(function(request)
+        return request.method == "GET" and raw.page("200 OK", "fine")
+      end, { head = true })
+      local session <close> = http.session()
+      for _ = 1, 10 do
+        session:get(kept.url):read()
+        local err = failure(session.put, session, kept.url, { body = function()
+          async.sleep(0)
+          return ("x"):rep(10000)
+        end })
+        assert.is_truthy(err.code == "ECONNRESET" or err.code == "EPIPE" or err.code == "EOF",
+          tostring(err))
+      end
     end)
 
     it("ends when nobody listens", function()
