@@ -79,6 +79,14 @@ void *ab_object_test(lua_State *L, int idx, const ab_class *cls)
     return same ? object : NULL;
 }
 
+void *ab_object_take(lua_State *L, const ab_class *cls)
+{
+    void *object = ab_self(L, cls), *it, *none = NULL;
+    memcpy(&it, object, sizeof it); /* it was stored as another pointer type */
+    memcpy(object, &none, sizeof none);
+    return it;
+}
+
 /* ---- misuse ---- */
 
 int ab_misuse(lua_State *L, const char *format, ...)

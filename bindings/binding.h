@@ -49,6 +49,9 @@ void *ab_object_new(lua_State *L, const ab_class *cls, size_t bytes, int users);
 void *ab_self(lua_State *L, const ab_class *cls);
 /* Anywhere: NULL when it is something else. */
 void *ab_object_test(lua_State *L, int idx, const ab_class *cls);
+/* In the __gc of objects that are one pointer: takes it out and leaves NULL,
+ * which is what a second call gives. */
+void *ab_object_take(lua_State *L, const ab_class *cls);
 /* Pushes the metatable of a class. */
 void ab_class_push(lua_State *L, const ab_class *cls);
 

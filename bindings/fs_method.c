@@ -429,10 +429,8 @@ static int l_close_variable(lua_State *L)
 
 static int l_gc(lua_State *L)
 {
-    ab_fs_file **object = ab_self(L, &ab_fs_class);
-    ab_fs_file *file = *object;
+    ab_fs_file *file = ab_object_take(L, &ab_fs_class);
     if (file) {
-        *object = NULL;
         ab_fs_file_release(file);
         ab_fs_file_unref(file);
     }

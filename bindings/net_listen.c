@@ -346,10 +346,8 @@ static int l_addresses(lua_State *L)
 
 static int l_gc(lua_State *L)
 {
-    listener **object = ab_self(L, &listener_class);
-    listener *l = *object;
+    listener *l = ab_object_take(L, &listener_class);
     if (l) {
-        *object = NULL;
         close_listener(l);
         unref(l);
     }

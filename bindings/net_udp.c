@@ -372,10 +372,8 @@ static int l_close(lua_State *L)
 
 static int l_gc(lua_State *L)
 {
-    ab_udp **object = ab_self(L, &udp_class);
-    ab_udp *u = *object;
+    ab_udp *u = ab_object_take(L, &udp_class);
     if (u) {
-        *object = NULL;
         udp_close(u);
         ab_udp_unref(u);
     }

@@ -292,10 +292,8 @@ static int l_close_variable(lua_State *L)
 
 static int l_gc(lua_State *L)
 {
-    ab_process **object = ab_self(L, &ab_process_class);
-    ab_process *p = *object;
+    ab_process *p = ab_object_take(L, &ab_process_class);
     if (p) {
-        *object = NULL;
         ab_process_close_link(p);
         unref(p); /* the child goes on, and is reaped */
     }

@@ -263,10 +263,8 @@ static int l_close_variable(lua_State *L)
 
 static int l_gc(lua_State *L)
 {
-    ab_stream **object = ab_self(L, &ab_stream_class);
-    ab_stream *s = *object;
+    ab_stream *s = ab_object_take(L, &ab_stream_class);
     if (s) {
-        *object = NULL;
         ab_stream_end(s);
         ab_stream_unref(s);
     }
