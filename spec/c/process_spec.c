@@ -1,16 +1,9 @@
 /* process_spec.c - children and the life of a box: closed at every moment with
  * children, streams and pipelines pending, and memory refused at every
  * allocation.  Nothing may be left: no op, no descriptor, no byte, no child. */
-#include "check.h"
+#include "check_life.h"
 #include <errno.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-static void pause_us(long us)
-{
-    nanosleep(&(struct timespec){0, us * 1000}, NULL);
-}
 
 /* No child at all, dead or alive. */
 static void check_no_child(void)
@@ -58,22 +51,7 @@ static const char everything[] =
 
 static void close_after(int turns, long us)
 {
-    counter c = {0};
-    int fds = check_count_fds();
-    snprintf(check_context, sizeof check_context, "%d turns of %ld us", turns,
-             us);
-    asyncbox *box = check_box(&c, everything, 0);
-    if (!CHECK(box != NULL))
-        return;
-    for (int i = 0; i < turns; i++) {
-        asyncbox_step(box, 0);
-        pause_us(us);
-    }
-    CHECK_EQUAL(asyncbox_free(box), 0);
-    counter_check(&c);
-    CHECK_EQUAL(check_count_fds(), fds);
-    check_no_child();
-    *check_context = '\0';
+    check_closed_after(check_box, everything, 0, turns, us, check_no_child);
 }
 
 static void closed_at_every_moment(void)
@@ -128,26 +106,11 @@ static const char small[] =
     "pcall(async.signal.iter, 'SIGUSR1', 'SIGUSR2')\n"
     "pcall(async.timeout, 0, async.signal.wait, 'SIGUSR1')\n";
 
-static void refused_at_every_allocation(size_t stride)
+static void run_small(counter *c, const void *arg)
 {
-    int fds = check_count_fds();
-    size_t n = 1;
-    for (;; n += stride) {
-        counter c = {.fail_at = n};
-        snprintf(check_context, sizeof check_context, "allocation %zu", n);
-        asyncbox *box = check_box(&c, small, 0);
-        if (box) {
-            asyncbox_run(box);
-            CHECK_EQUAL(asyncbox_free(box), 0);
-        }
-        counter_check(&c);
-        CHECK_EQUAL(check_count_fds(), fds);
-        check_no_child();
-        if (c.calls < n)
-            break;
-    }
-    *check_context = '\0';
-    CHECK(n > 500);
+    (void)arg;
+    check_run(check_box(c, small, 0));
+    check_no_child();
 }
 
 static void allowed_by_the_host(void)
@@ -172,6 +135,6 @@ int main(void)
     allowed_by_the_host();
     made_while_closing();
     closed_at_every_moment();
-    refused_at_every_allocation(1 + sizeof(void *) / 8 * 6);
+    CHECK(check_refused("programs", run_small, NULL, 7) > 500);
     return check_done("process_spec");
 }
