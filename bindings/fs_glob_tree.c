@@ -231,21 +231,21 @@ static uint32_t step(ab_fs_glob *g, const ab_fs_glob_node *node,
 
 /* ---- looking ---- */
 
-/* What a pattern passes by. */
+/* What a pattern passes by: all that is the folder's own affair, as EINVAL is of
+ * a process in /proc that has ended, ENOTCONN of a mount whose server has. */
 static int is_closed(const ab_fs_glob *g, int code)
 {
     switch (code) {
-    case UV_ENOENT:
-    case UV_ENOTDIR:
-    case UV_ELOOP:
-    case UV_EACCES:
-    case UV_EPERM:
-    case UV_ENAMETOOLONG:
-        return 1;
+    case UV_ENOMEM:
+    case UV_EMFILE:
+    case UV_ENFILE:
+    case UV_EIO:
+    case UV_ECANCELED:
+        return 0;
     case ASYNCBOX_EDENIED:
         return g->looked;
     default:
-        return 0;
+        return 1;
     }
 }
 

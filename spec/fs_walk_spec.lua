@@ -2,7 +2,10 @@
 
 local async = require "asyncbox"
 local fs = require "asyncbox.fs"
+local process = require "asyncbox.process"
+local children = require "spec.support.children"
 local cli = require "spec.support.cli"
+local eventually = require "spec.support.eventually"
 local folder = require "spec.support.folder"
 local sandboxed = require("spec.support.sandboxed").run
 local spawn, sleep = async.spawn, async.sleep
@@ -11,6 +14,7 @@ local failure, text_of = folder.failure, folder.text_of
 
 local odd = { "a\nb", " ", "\xff\xfe", "*", "-rf", "[x]", "é" }
 
+setup(children.warm_up)
 before_each(folder.start)
 after_each(folder.check)
 
@@ -335,6 +339,18 @@ describe("fs.glob", function()
     shell("chmod 0 %s", at "a/b/c")
     assert.are.equal("a/1.c a/b/2.c top.c", glob "**/*.c")
     shell("chmod 700 %s", at "a/b/c")
+  end)
+
+  it("passes over what is there no more, though it has a name in /proc", function()
+    if not fs.exists "/proc/self/net" then return pending "needs /proc" end
+    -- A child that its parent has not asked for: net/ of such a one is EINVAL.
+    local parent <close> = process.spawn("sh", "-c", "sleep 0 & echo $!; exec sleep 100")
+    local gone = "/proc/" .. parent.stdout:read_line()
+    eventually("it has ended", function()
+      return fs.read(gone .. "/stat"):match "%) (%a)" == "Z"
+    end)
+    assert.are.same({}, fs.glob(gone .. "/net/*"))
+    assert.are.same({}, fs.glob(gone .. "/ne[t]/dev"))
   end)
 
   it("gives many, and keeps within the memory limit", function()
