@@ -231,8 +231,9 @@ static uint32_t step(ab_fs_glob *g, const ab_fs_glob_node *node,
 
 /* ---- looking ---- */
 
-/* What a pattern passes by: all that is the folder's own affair, as EINVAL is of
- * a process in /proc that has ended, ENOTCONN of a mount whose server has. */
+/* What a pattern passes by: all that is the folder's own affair, as EINVAL is
+ * of a process in /proc that has ended, ENOTCONN of a mount whose server has.
+ */
 static int is_closed(const ab_fs_glob *g, int code)
 {
     switch (code) {
