@@ -207,12 +207,17 @@ static void make_env(lua_State *L, spawn_plan *plan)
         add_variable(L, plan, &at);
 }
 
+static int may_enter(const char *folder)
+{
+    struct stat st;
+    return stat(folder, &st) == 0 && S_ISDIR(st.st_mode) &&
+           access(folder, X_OK) == 0;
+}
+
 /* Why it could not start: the folder or the program. */
 static int fail(lua_State *L, const spawn_plan *plan, int code)
 {
-    struct stat st;
-    if (plan->child.cwd &&
-        (stat(plan->child.cwd, &st) < 0 || !S_ISDIR(st.st_mode)))
+    if (plan->child.cwd && !may_enter(plan->child.cwd))
         return ab_error_path(L, code, plan->what, plan->child.cwd);
     return ab_error_raise(
         L, code,

@@ -115,6 +115,23 @@ describe("process", function()
       assert.are.equal("/no/such", err.path)
     end)
 
+    it("names the folder when that may not be entered", function()
+      -- As root, who may enter all, as somebody else.
+      local other = run("id", "-u").stdout == "0\n" and
+        "setpriv --reuid=65534 --regid=65534 --clear-groups" or ""
+      if run(other .. ' "$1" -e ""', cli.program(), { shell = true }).status ~= 0 then
+        return pending "nobody else may run this program"
+      end
+      local dir = os.tmpname()
+      os.remove(dir)
+      assert(os.execute("mkdir -m 0 " .. dir))
+      local code = ("print(select(2, pcall(require 'asyncbox.process'.run, 'true', { cwd = %q })))")
+        :format(dir)
+      local r = run(other .. ' "$1" -e "$2"', cli.program(), code, { shell = true })
+      os.remove(dir)
+      assert.are.equal("process.run: permission denied: " .. dir .. " (EACCES)\n", r.stdout)
+    end)
+
     it("with check raises when the program fails", function()
       local err = failure(run, "sh", "-c", "echo x; echo why >&2; echo more >&2; exit 4",
         { check = true })
