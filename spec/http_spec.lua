@@ -2,10 +2,12 @@
 -- ports that refuse and names that do not exist.
 local async = require "asyncbox"
 local http = require "asyncbox.http"
-local lfs = require "lfs"
-local cli = require "spec.support.cli"
+local clean = require "spec.support.clean"
+local errors = require "spec.support.errors"
 local eventually = require "spec.support.eventually"
 local nginx = require "spec.support.nginx"
+
+local fails = errors.failure
 
 local locations = [[
   keepalive_requests 100000;
@@ -29,41 +31,6 @@ local locations = [[
 ]]
 
 local server, url
-local before
-
-local function descriptors()
-  local count = 0
-  for _ in lfs.dir "/proc/self/fd" do
-    count = count + 1
-  end
-  return count
-end
-
--- Connections are closed at once, libuv's handles for them one turn later.
-local function alive()
-  http.close()
-  collectgarbage()
-  async.sleep(0.001)
-  async.sleep(0.001)
-  local stats = async.stats()
-  return {
-    tasks = stats.tasks,
-    ops = stats.ops,
-    handles = stats.handles,
-    descriptors = descriptors(),
-  }
-end
-
-local function fails(f, ...)
-  local ok, err = pcall(f, ...)
-  assert.is_false(ok)
-  return err
-end
-
--- The whole body, which may end otherwise than its headers.
-local function page(...)
-  return http.get(...):read()
-end
 
 describe("http", function()
   setup(function()
@@ -84,14 +51,10 @@ describe("http", function()
     server:stop()
   end)
 
-  before_each(function() before = alive() end)
+  before_each(clean.start)
   after_each(function()
-    local after
-    pcall(eventually, "nothing is left", function() -- a name look-up may still end
-      after = alive()
-      return require "luassert.util".deepcompare(before, after)
-    end)
-    assert.same(before, after)
+    http.close()
+    clean.check()
   end)
 
   describe("get", function()
@@ -371,9 +334,10 @@ describe("http", function()
     end)
 
     it("are kept from the collector by a response whose body is still to come", function()
+      local handles = async.stats().handles
       local function let_go()
         collectgarbage()
-        return async.stats().handles == before.handles
+        return async.stats().handles == handles
       end
       local response = http.session():get(url .. "bytes.bin")
       for _ = 1, 3 do collectgarbage() end
@@ -391,103 +355,6 @@ describe("http", function()
       assert.matches("user_agent", fails(http.session, { user_agent = "a\r\nb" }))
       assert.equal("EURL", fails(http.session, { base_url = "example.org" }).code)
       assert.matches("table expected", fails(http.session, "http://x/"))
-    end)
-  end)
-
-  describe("limits", function()
-    it("end a body that is too long", function()
-      local err = fails(page, url .. "bytes.bin", { max_body = 1000 })
-      assert.equal("ELIMIT", err.code)
-      assert.equal("max_body", err.limit)
-      assert.equal(url .. "bytes.bin", err.url)
-      assert.equal(
-        "response:read: body of more than 1000 bytes: " .. url .. "bytes.bin (ELIMIT)",
-        tostring(err)
-      )
-      assert.equal(200, http.get(url .. "hello.txt", { max_body = 14 }).status)
-    end)
-
-    it("count a body as it is after decompression", function()
-      local response = http.get(url .. "text.txt", { max_body = 16000 })
-      assert.equal(16000, #response:text())
-      assert.equal("ELIMIT", fails(page, url .. "text.txt", { max_body = 15999 }).code)
-    end)
-  end)
-
-  describe("a timeout", function()
-    it("ends a fetch that takes too long", function()
-      local err = fails(page, url .. "slow/page.bin", { timeout = 0.1 })
-      assert.equal("ETIMEDOUT", err.code)
-      assert.equal(url .. "slow/page.bin", err.url)
-      assert.matches("^response:read: timed out after %d+%.?%d* s: http", tostring(err))
-    end)
-
-    it("may be given for the whole and for connecting", function()
-      local options = { timeout = { total = 0.1, connect = 5 } }
-      local err = fails(page, url .. "slow/page.bin", options)
-      assert.equal("ETIMEDOUT", err.code)
-      assert.equal(200, http.get(url .. "hello.txt", { timeout = false }).status)
-      assert.equal(200, http.get(url .. "hello.txt", { timeout = { connect = false } }).status)
-    end)
-
-    it("of async.timeout does it too", function()
-      local err = fails(async.timeout, 0.1, page, url .. "slow/page.bin")
-      assert.equal("ETIMEDOUT", err.code)
-    end)
-
-    it("that is no time is refused", function()
-      for _, bad in ipairs { -1, 0 / 0, "1" } do
-        assert.matches("timeout", fails(http.get, url, { timeout = bad }))
-      end
-      assert.matches("unknown option 'conect'", fails(http.get, url, { timeout = { conect = 1 } }))
-    end)
-  end)
-
-  describe("cancelling", function()
-    it("stops the transfer at once", function()
-      local session <close> = http.session()
-      local open = descriptors()
-      local response
-      local task = async.spawn(function()
-        response = session:get(url .. "slow/page.bin")
-        return response:read()
-      end)
-      eventually("it is answered", function() return response end)
-      assert.equal(open + 1, descriptors())
-      task:cancel()
-      assert.equal("ECANCELED", fails(task.await, task).code)
-      assert.equal(open, descriptors())
-    end)
-
-    it("half of the fetches leaves the other half alone", function()
-      local session <close> = http.session() -- has descriptors of its own
-      local open = descriptors()
-      local tasks, answered = {}, 0
-      for i = 1, 20 do
-        local from = url .. (i % 2 == 0 and "slow/page.bin" or "slow/long.bin")
-        tasks[i] = async.spawn(function()
-          local response = session:get(from)
-          answered = answered + 1
-          return response:read()
-        end)
-      end
-      -- Cancelled before they read, they would leave their responses to the collector.
-      eventually("all are answered", function() return answered == 20 end)
-      assert.equal(20, descriptors() - open)
-      for i = 1, 20, 2 do tasks[i]:cancel() end
-      for i = 1, 20, 2 do
-        assert.equal("ECANCELED", fails(tasks[i].await, tasks[i]).code)
-      end
-      assert.equal(10, descriptors() - open)
-      for i = 2, 20, 2 do
-        assert.equal(4000, #tasks[i]:await())
-      end
-    end)
-
-    it("before the fetch has begun is fine", function()
-      local task = async.spawn(http.get, url .. "hello.txt")
-      task:cancel()
-      assert.equal("ECANCELED", fails(task.await, task).code)
     end)
   end)
 
@@ -542,75 +409,6 @@ describe("http", function()
       local session <close> = http.session()
       assert.matches("Session expected", fails(session.get, {}, url))
       assert.matches("Response expected", fails(http.get(url).text, {}))
-    end)
-  end)
-
-  describe("in a sandbox", function()
-    local function run(code, ...)
-      local path = os.tmpname()
-      local file <close> = assert(io.open(path, "wb"))
-      file:write("local http, url = require 'asyncbox.http', ...\n", code)
-      file:close()
-      local args = { "run", "--sandbox", ... }
-      args[#args + 1] = path
-      args[#args + 1] = url
-      local result = cli.run(args)
-      os.remove(path)
-      return result
-    end
-
-    it("nothing may be fetched unless it is granted", function()
-      local result = run "print(select(2, pcall(http.get, url)))"
-      assert.equal("", result.stderr)
-      assert.equal(
-        "http.get: permission not granted: 127.0.0.1 (EDENIED); "
-          .. "allow it with --allow-net=127.0.0.1:" .. server.port .. "\n",
-        result.stdout
-      )
-    end)
-
-    it("what is granted may be fetched", function()
-      local result = run("print(http.get(url .. 'hello.txt').status)", "--allow-net=127.0.0.1")
-      assert.equal("200\n", result.stdout)
-    end)
-
-    it("a redirect to another host is decided anew", function()
-      local result = run(
-        "print(select(2, pcall(http.get, url .. 'to-name')).code, http.get(url .. 'old').status)",
-        "--allow-net=127.0.0.1"
-      )
-      assert.equal("EDENIED\t200\n", result.stdout)
-    end)
-
-    it("loopback is refused in every spelling", function()
-      local result = run([[
-        local port = url:match ":(%d+)"
-        for _, host in ipairs { "127.0.0.1", "127.1", "2130706433", "0x7f000001", "017700000001",
-          "localhost", "LOCALHOST", "a.localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0",
-          "127.0.0.1.", "%31%32%37.0.0.1" } do
-          local ok, err = pcall(http.get, "http://" .. host .. ":" .. port .. "/hello.txt")
-          if ok or err.code ~= "EDENIED" then print(host, ok and "fetched" or err) end
-        end
-        print "done"
-      ]], "--allow-net=*", "--allow-net=example.org")
-      assert.equal("done\n", result.stdout)
-    end)
-
-    it("a granted name that leads to this machine is refused", function()
-      local name
-      for line in io.lines "/etc/hosts" do
-        name = name or line:match "^127[%d.]*%s+(%a[%w-]*)%s*$"
-        name = name ~= "localhost" and name or nil
-      end
-      if not name then
-        return pending "no other name for 127.0.0.1 in /etc/hosts"
-      end
-      local result = run(
-        "local u = url:gsub('127%.0%.0%.1', '" .. name .. "')\n"
-          .. "print(select(2, pcall(http.get, u)))",
-        "--allow-net=" .. name
-      )
-      assert.matches("^http.get: permission not granted: 127%.", result.stdout)
     end)
   end)
 

@@ -11,18 +11,6 @@ local failure, code_of = errors.failure, errors.code_of
 local run, spawn, pipe = process.run, process.spawn, process.pipe
 local sleep = async.sleep
 
-local function is_alive(pid)
-  local file = io.open("/proc/" .. pid .. "/stat")
-  if not file then return false end
-  local text = file:read "a"
-  file:close()
-  return not text:match "^%d+ %(.*%) Z"
-end
-
-local function await_end(pid)
-  eventually("process " .. pid .. " has ended", function() return not is_alive(pid) end)
-end
-
 -- Calls run with shell code in a task of its own, and comes back when the shell
 -- has said that it is ready: echo $$ >"$1". Gives the task and the shell's pid.
 local function running(code, options)
@@ -36,17 +24,6 @@ local function running(code, options)
   end)
   os.remove(path)
   return task, pid
-end
-
--- What a script prints that runs with these options of the program.
-local function sandboxed(flags, code, env)
-  local args = { "run" }
-  for _, flag in ipairs(flags) do args[#args + 1] = flag end
-  args[#args + 1] = "-e"
-  args[#args + 1] = "local async = require 'asyncbox' local process = async.process " .. code
-  local r = cli.run(args, { env = env })
-  assert.are.equal("", r.stderr)
-  return (r.stdout:gsub("\n$", ""))
 end
 
 describe("process", function()
@@ -169,10 +146,10 @@ describe("process", function()
 
     it("ends the program when it is cancelled", function()
       local task, pid = running('echo $$ >"$1"; exec sleep 100', {})
-      assert.is_true(is_alive(pid))
+      assert.is_true(children.is_alive(pid))
       task:cancel()
       assert.are.equal("ECANCELED", code_of(task.await, task))
-      await_end(pid)
+      children.await_end(pid)
     end)
 
     it("ends one that ignores SIGTERM for sure, after the grace", function()
@@ -180,7 +157,7 @@ describe("process", function()
         { grace = 0.1 })
       task:cancel()
       assert.are.equal("ECANCELED", code_of(task.await, task))
-      await_end(pid)
+      children.await_end(pid)
     end)
 
     it("lets the program clean up", function()
@@ -205,7 +182,7 @@ describe("process", function()
       local r = run("sh", "-c", "echo hi; sleep 1000 & echo $!")
       local pid = r.stdout:match "^hi\n(%d+)\n$"
       assert.is_truthy(pid, r.stdout)
-      assert.is_true(is_alive(pid))
+      assert.is_true(children.is_alive(pid))
       os.execute("kill " .. pid)
     end)
 
@@ -214,7 +191,7 @@ describe("process", function()
       assert.are.equal("hi\nlate\n", r.stdout)
       r = run("sh", "-c", "sleep 1000 & echo $!", { linger = 0 })
       local pid = tonumber(r.stdout)
-      assert.is_true(is_alive(pid))
+      assert.is_true(children.is_alive(pid))
       os.execute("kill " .. pid)
     end)
 
@@ -274,7 +251,7 @@ describe("process", function()
   describe("spawn", function()
     it("gives streams and a pid", function()
       local p <close> = spawn("cat")
-      assert.is_true(is_alive(p.pid))
+      assert.is_true(children.is_alive(p.pid))
       assert.are.equal(("process (%d)"):format(p.pid), tostring(p))
       p.stdin:write "one\n"
       assert.are.equal("one", p.stdout:read_line())
@@ -300,7 +277,7 @@ describe("process", function()
         local p <close> = spawn("sleep", "100")
         pid = p.pid
       end
-      assert.is_false(is_alive(pid))
+      assert.is_false(children.is_alive(pid))
     end)
 
     it("by its <close> ends one that ignores SIGTERM", function()
@@ -311,7 +288,7 @@ describe("process", function()
         p.stdout:read()
         pid = p.pid
       end
-      assert.is_false(is_alive(pid))
+      assert.is_false(children.is_alive(pid))
     end)
 
     it("by its <close> ends the child also in a cancelled task", function()
@@ -326,16 +303,16 @@ describe("process", function()
       eventually("the child is up", function() return pid end)
       task:cancel()
       assert.are.equal("ECANCELED", code_of(task.await, task))
-      assert.is_false(is_alive(pid))
+      assert.is_false(children.is_alive(pid))
     end)
 
     it("goes on when it is collected, and is reaped", function()
       local pid = spawn("sleep", "100").pid
       collectgarbage()
       collectgarbage()
-      assert.is_true(is_alive(pid))
+      assert.is_true(children.is_alive(pid))
       os.execute("kill " .. pid)
-      await_end(pid)
+      children.await_end(pid)
     end)
 
     it("refuses bad options without starting anything", function()
@@ -380,7 +357,7 @@ describe("process", function()
       sleep(0)
       task:cancel()
       assert.are.equal("ECANCELED", code_of(task.await, task))
-      assert.is_true(is_alive(p.pid))
+      assert.is_true(children.is_alive(p.pid))
     end)
 
     it("is for processes only", function()
@@ -412,7 +389,7 @@ describe("process", function()
       local p <close> = spawn("sh", "-c", "sleep 100 & echo $!; wait", { group = true })
       local pid = tonumber(p.stdout:read_line())
       p:stop()
-      await_end(pid)
+      children.await_end(pid)
     end)
 
     it("stop ends politely, then for sure", function()
@@ -503,113 +480,5 @@ describe("process", function()
     assert.are.equal(0, co()) -- a coroutine of a task's own may wait
     local function compare() return run "true" end
     assert.matches("cannot wait inside", failure(table.sort, { 1, 2 }, compare))
-  end)
-
-  describe("in a sandbox", function()
-    it("is denied unless the program is granted", function()
-      assert.are.equal(
-        "process.run: permission not granted: echo (EDENIED); allow it with --allow-run=echo",
-        sandboxed({ "--sandbox" }, "print(select(2, pcall(process.run, 'echo')))"))
-      assert.are.equal("hi\n", sandboxed({ "--allow-run=echo" },
-        "print(process.run('echo', 'hi').stdout)"))
-      assert.are.equal("EDENIED", sandboxed({ "--allow-run=echo" },
-        "print(select(2, pcall(process.run, 'ls')).code)"))
-      assert.are.equal("EDENIED",
-        sandboxed({ "--allow-run=echo" },
-          "print(select(2, pcall(process.pipe, {{'echo'}, {'ls'}})).code)"))
-      assert.are.equal("EDENIED",
-        sandboxed({ "--allow-run=echo" }, "print(select(2, pcall(process.spawn, 'no-such')).code)"))
-      assert.are.equal("0", sandboxed({ "--allow-run=*" }, "print(process.run('true').status)"))
-    end)
-
-    it("starts a shell only if the shell is granted", function()
-      local code = "print(select(2, pcall(process.run, 'echo', {shell = true})).code)"
-      assert.are.equal("EDENIED", sandboxed({ "--allow-run=echo" }, code))
-      assert.are.equal("nil", sandboxed({ "--allow-run=/bin/sh" }, code))
-    end)
-
-    it("is not fooled by another program of that name", function()
-      local code = [[
-        print(select(2, pcall(process.run, './echo')).code,
-          select(2, pcall(process.run, '/tmp/echo')).code)
-      ]]
-      assert.are.equal("EDENIED\tEDENIED", sandboxed({ "--allow-run=echo" }, code))
-    end)
-
-    it("gives the child no environment but what is granted", function()
-      local env = { OF_HOST = "yes", OF_HOME = "no", OTHER = "no" }
-      local function child(flags, options)
-        table.insert(flags, "--allow-run=env")
-        return sandboxed(flags, "print(process.run('env', " .. options .. ").stdout)", env)
-      end
-      assert.are.equal("", child({}, "{}"))
-      assert.are.equal("OF_HOST=yes\n", child({ "--allow-env=OF_HOST" }, "{}"))
-      assert.are.equal("OF_HOST=no\n", child({ "--allow-env=OF_HOST" }, "{env={OF_HOST='no'}}"))
-      assert.are.equal("", child({ "--allow-env=OF_HOST" }, "{env={OF_HOST=false}}"))
-      assert.are.equal("", child({ "--allow-env=OF_HOST" }, "{clear_env=true}"))
-      assert.are.equal("X=1\n", child({ "--allow-env=X" }, "{env={X=1}}"))
-      assert.matches("OTHER=no", child({ "--allow-env" }, "{}"))
-    end)
-
-    it("sets no variable that is not granted, and never what the loader reads", function()
-      local code = "print(select(2, pcall(process.run, 'env', {env={%s='x'}})))"
-      assert.are.equal(
-        "process.run: permission not granted: X (EDENIED); allow it with --allow-env=X",
-        sandboxed({ "--allow-run=env", "--allow-env=Y" }, code:format "X"))
-      for _, flag in ipairs { "--allow-env=LD_PRELOAD", "--allow-env" } do
-        assert.are.equal("process.run: permission not granted: LD_PRELOAD (EDENIED); "
-          .. "a sandbox may not set what the loader reads",
-          sandboxed({ "--allow-run=env", flag }, code:format "LD_PRELOAD"))
-      end
-    end)
-
-    it("inherits no standard stream and goes to no folder that was not granted", function()
-      assert.are.equal("EDENIED",
-        sandboxed({ "--allow-run=cat" },
-          "print(select(2, pcall(process.run, 'cat', {stdin='inherit'})).code)"))
-      assert.are.equal("EDENIED",
-        sandboxed({ "--allow-run=pwd" },
-          "print(select(2, pcall(process.run, 'pwd', {cwd='/etc'})).code)"))
-      assert.are.equal("/etc\n",
-        sandboxed({ "--allow-run=pwd", "--allow-read=/etc" },
-          "print(process.run('pwd', {cwd='/etc'}).stdout)"))
-    end)
-
-    it("refuses a rule for a program that is not there", function()
-      local r = cli.run { "run", "--allow-run=no-such-program", "-e", "" }
-      assert.are.equal(2, r.status)
-    end)
-  end)
-
-  describe("of a script that ends", function()
-    it("is ended with it, politely, then for sure", function()
-      local r = cli.run { "-e", [[
-        local process = require "asyncbox.process"
-        local a = process.spawn("sleep", "100")
-        local b = process.spawn("sh", "-c", "trap '' TERM; echo; while :; do sleep 0.01; done")
-        b.stdout:read()
-        print(a.pid, b.pid)
-      ]] }
-      assert.are.equal("", r.stderr)
-      local pids = 0
-      for pid in r.stdout:gmatch "%d+" do
-        await_end(pid)
-        pids = pids + 1
-      end
-      assert.are.equal(2, pids)
-    end)
-
-    it("is ended with it by Ctrl-C too", function()
-      local r = run(cli.program(), "-e", [[
-        local process = require "asyncbox.process"
-        local p <close> = process.spawn("sleep", "100")
-        print(p.pid)
-        io.stdout:flush()
-        process.run("kill", "-INT", tostring(io.open("/proc/self/stat"):read "n"))
-        p:wait()
-      ]])
-      assert.are.equal(130, r.status)
-      await_end(r.stdout:match "%d+")
-    end)
   end)
 end)

@@ -28,6 +28,19 @@ function children.list()
   return (text:gsub("%s+$", ""))
 end
 
+-- Is there such a process, and is it no zombie?
+function children.is_alive(pid)
+  local file = io.open("/proc/" .. pid .. "/stat")
+  if not file then return false end
+  local text = file:read "a"
+  file:close()
+  return not text:match "^%d+ %(.*%) Z"
+end
+
+function children.await_end(pid)
+  eventually("process " .. pid .. " has ended", function() return not children.is_alive(pid) end)
+end
+
 function children.check()
   local left
   local ok = pcall(eventually, "no child is left", function()
