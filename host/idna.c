@@ -225,6 +225,8 @@ int ab_idna_url_is_needed(const char *url)
     const char *host, *end;
     if (!is_ascii(url, strlen(url)))
         return 1;
+    if (!strchr(url, '%')) /* as most: this is asked of each */
+        return 0;
     return find_host(url, &host, &end) &&
            memchr(host, '%', (size_t)(end - host));
 }

@@ -128,6 +128,8 @@ static void see_coding(ab_transfer *t, const char *value, size_t n)
 /* What a line means.  0: it is an attack. */
 static int look_at(ab_transfer *t, const char *line, size_t n)
 {
+    if (n < 5)
+        return 1;
     switch (*line | 32) { /* most lines mean nothing: this is asked of each */
     case 'h':
         if (n > 5 && memcmp(line, "HTTP/", 5) == 0) {
@@ -145,10 +147,13 @@ static int look_at(ab_transfer *t, const char *line, size_t n)
             t->redirect = 1;
         return 1;
     case 's':
-        if (t->client->share && IS_NAMED(line, n, "set-cookie:"))
+        if (line[3] == '-' && t->client->share &&
+            IS_NAMED(line, n, "set-cookie:"))
             t->client->cookies_seen++;
         return 1;
     case 'c':
+        if (n < 9 || line[7] != '-')
+            return 1;
         if (IS_NAMED(line, n, "content-encoding:"))
             see_coding(t, line + 17, n - 17);
         return !IS_NAMED(line, n, "content-length:") ||
