@@ -250,7 +250,8 @@ static int l_write(lua_State *L)
     }
     for (int arg = 2; arg <= top; arg++) {
         const char *bytes = lua_tolstring(L, arg, &len);
-        memcpy(file->out + file->out_len, bytes, len);
+        if (len) /* else there may be no buffer yet */
+            memcpy(file->out + file->out_len, bytes, len);
         file->out_len += len;
     }
     /* Whoever reads a pipe or a terminal waits for what is written. */

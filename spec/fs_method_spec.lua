@@ -235,6 +235,14 @@ describe("file:write", function()
     assert.are.equal(f, f:flush())
   end)
 
+  it("takes nothing for what it is", function()
+    local f <close> = fs.open(at "x", "w")
+    assert.are.equal(f, f:write())
+    assert.are.equal(f, f:write "")
+    assert.are.equal(f, f:write("", "a", ""):flush())
+    assert.are.equal("a", slurp(at "x"))
+  end)
+
   it("writes large pieces in order with small ones", function()
     local f = fs.open(at "x", "w")
     local expected = {}
