@@ -118,6 +118,7 @@ static int start(lua_State *L, enum verb verb, session *s, int self,
         check_grant(L, type->name, r.url);
     ab_http_need_client(L, s, type->name);
     collect_abandoned(L, s);
+    ab_box_make_room(L, r.body_bytes + 2 * AB_TRANSFER_BUFFER);
     ab_transfer_wait *w = (ab_transfer_wait *)ab_op_new(L, type);
     if (!s->client) { /* closed by a finalizer that ran meanwhile */
         ab_op_free(&w->op);

@@ -80,6 +80,14 @@ static void refuse_saving(lua_State *L, const ab_response *r, const char *op)
         luaL_error(L, "%s: another task is saving this response", op);
 }
 
+/* What a wait may take: a whole body twice, as the string is made of it. */
+static size_t room_for(const ab_transfer *t, size_t want)
+{
+    int64_t length = want == SIZE_MAX ? ab_transfer_length(t) : -1;
+    return length < 0 || length > INT32_MAX ? 2 * AB_TRANSFER_AHEAD
+                                            : 2 * (size_t)length;
+}
+
 /* Waits until there are `want` bytes or no more will come, then goes on. */
 static int wait_for(lua_State *L, const ab_response *r, enum method method,
                     size_t want, lua_KContext ctx, lua_KFunction k)
@@ -88,6 +96,7 @@ static int wait_for(lua_State *L, const ab_response *r, enum method method,
     ab_task_check(L, type->name);
     if (ab_transfer_busy(r->transfer))
         luaL_error(L, "%s: another task is reading this response", type->name);
+    ab_box_make_room(L, room_for(r->transfer, want));
     ab_transfer_wait *w = (ab_transfer_wait *)ab_op_new(L, type);
     if (!r->transfer) { /* a finalizer that ran meanwhile closed it */
         ab_op_free(&w->op);
@@ -189,6 +198,8 @@ static int give_all(lua_State *L, int status, lua_KContext ctx)
     ab_response *r = ab_response_self(L);
     const char *op = types[method].name;
     lua_settop(L, 2);
+    if (r->transfer)
+        ab_box_make_room(L, ab_transfer_unread(r->transfer));
     view v = look(L, r, op);
     ab_transfer *t = r->transfer;
     if (v.failure)

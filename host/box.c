@@ -62,6 +62,22 @@ void *ab_box_alloc_or_raise(lua_State *L, size_t bytes)
     return block;
 }
 
+void ab_box_make_room(lua_State *L, size_t bytes)
+{
+    ab_limits *limits = &ab_box_of(L)->limits;
+    if (limits->cap_bytes == SIZE_MAX)
+        return;
+    if (limits->swept_bytes > limits->used_bytes)
+        limits->swept_bytes = limits->used_bytes;
+    if (limits->used_bytes <= limits->cap_bytes &&
+        bytes <= limits->cap_bytes - limits->used_bytes)
+        return;
+    if (limits->used_bytes - limits->swept_bytes < limits->cap_bytes / 16)
+        return;
+    lua_gc(L, LUA_GCCOLLECT);
+    limits->swept_bytes = limits->used_bytes;
+}
+
 void ab_box_set_error(ab_box *box, lua_State *L)
 {
     const char *text = lua_tostring(L, -1);

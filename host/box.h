@@ -146,6 +146,11 @@ void ab_box_free(ab_box *box, void *block, size_t bytes);
  * raises the memory error. */
 void *ab_box_alloc_or_raise(lua_State *L, size_t bytes);
 
+/* From inside a Lua call, before a callback that cannot collect may need
+ * `bytes`: collects garbage when the cap does not leave as much, though not
+ * over and over for little.  Scripts' finalizers run. */
+void ab_box_make_room(lua_State *L, size_t bytes);
+
 /* Life, for api.c. */
 int ab_box_new(const asyncbox_config *config, const ab_module *modules,
                ab_box **out);

@@ -24,6 +24,7 @@ void ab_limits_init(ab_limits *limits, size_t cap_bytes,
     limits->used_bytes = limits->peak_bytes = 0;
     limits->cap_bytes = cap_bytes ? cap_bytes : SIZE_MAX;
     limits->hit = 0;
+    limits->swept_bytes = 0;
     /* Slabs of other sizes may lie idle; they may take as much again. */
     ab_pool_init(&limits->pool, cap_bytes && cap_bytes < SIZE_MAX / 4
                                     ? 2 * cap_bytes + ((size_t)1 << 20)

@@ -11,8 +11,9 @@
 typedef struct ab_limits {
     size_t used_bytes;
     size_t peak_bytes;
-    size_t cap_bytes; /* SIZE_MAX: none */
-    int hit;          /* the cap refused an allocation */
+    size_t cap_bytes;   /* SIZE_MAX: none */
+    int hit;            /* the cap refused an allocation */
+    size_t swept_bytes; /* used when ab_box_make_room collected, or less */
     asyncbox_alloc_fn alloc;
     void *alloc_arg;
     ab_pool pool; /* behind `alloc` unless the host gave its own */

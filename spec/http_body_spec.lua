@@ -3,6 +3,7 @@
 local async = require "asyncbox"
 local http = require "asyncbox.http"
 local clean = require "spec.support.clean"
+local cli = require "spec.support.cli"
 local errors = require "spec.support.errors"
 local eventually = require "spec.support.eventually"
 local nginx = require "spec.support.nginx"
@@ -339,6 +340,34 @@ describe("the body of a response", function()
       end
       collectgarbage()
     end)
+  end)
+
+  it("finds the room that garbage takes, under a limit of memory", function()
+    local path = os.tmpname()
+    local file <close> = assert(io.open(path, "w"))
+    file:write(([[
+      local http = require "asyncbox.http"
+      local url, size = %q, %d
+      local ways = {
+        function(r) return #r:read() end,
+        function(r) return #r:text() end,
+        function(r)
+          local bytes = 0
+          for piece in r:chunks() do bytes = bytes + #piece end
+          return bytes
+        end,
+      }
+      for _, way in ipairs(ways) do
+        for i = 1, 10 do
+          local ok, bytes = pcall(function() return way(http.get(url)) end)
+          if not ok or bytes ~= size then print(_, i, bytes) end
+        end
+      end
+    ]]):format(url .. "big.bin", #big))
+    file:close()
+    local r = cli.run { "run", "--memory", "16M", "--allow-net=127.0.0.1", path }
+    os.remove(path)
+    assert.same({ 0, "", "" }, { r.status, r.stdout, r.stderr })
   end)
 
   describe("when the wait is cancelled", function()
