@@ -148,11 +148,12 @@ static int raise_failed(lua_State *L, int code, const char *path)
 {
     const char *message = NULL;
     if (code == UV_ENOSPC)
-        message = "too many folders are watched on this system (the limit is "
-                  "fs.inotify.max_user_watches)";
+        message = "too many folders are watched by this user (the limit is "
+                  "sysctl fs.inotify.max_user_watches)";
     else if (code == UV_EMFILE)
-        message = "too many open files or watches (the limits are ulimit -n "
-                  "and fs.inotify.max_user_instances)";
+        message = "too many open files, or instances of inotify of this user "
+                  "(the limits are ulimit -n and "
+                  "sysctl fs.inotify.max_user_instances)";
     else if (code == UV_ENOSYS)
         message = "this system has no inotify";
     return ab_error_raise(L, code,

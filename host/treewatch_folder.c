@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { FOLDER_FLAGS = O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_NOCTTY };
+
 /* ---- which there are ---- */
 
 const char *ab_tree_rest_of(const char *path, const char *folder)
@@ -108,25 +110,36 @@ int ab_tree_find_strays(ab_tree *t)
 
 /* ---- placing watches ---- */
 
+/* The root, by its path: a descriptor or a code. */
+static int open_root(ab_tree *t)
+{
+    struct stat st;
+    int fd = ab_grants_open(t->hub->grants, t->folder, FOLDER_FLAGS, 0);
+    if (fd < 0 ||
+        (fstat(fd, &st) == 0 && st.st_dev == t->dev && st.st_ino == t->ino))
+        return fd;
+    close(fd); /* another one has its name */
+    return UV_ENOENT;
+}
+
+static int is_no_longer_there(int code)
+{
+    return code == UV_ENOENT || code == UV_ENOTDIR || code == UV_ELOOP;
+}
+
 /* The folder at `path` below the root, without following any symlink: a
  * descriptor or a code. */
 static int open_folder(ab_tree *t, const char *path)
 {
-    int flags = O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_NOCTTY;
-    int root = ab_grants_open(t->hub->grants, t->folder, flags, 0);
-    if (root < 0)
+    int root = open_root(t);
+    if (is_no_longer_there(root))
+        t->ending = 1; /* also when a folder above it was renamed */
+    if (root < 0 || !*path)
         return root;
-    struct stat st;
-    int same =
-        fstat(root, &st) == 0 && st.st_dev == t->dev && st.st_ino == t->ino;
-    int fd = !same    ? UV_ENOENT
-             : !*path ? root
-                      : ab_compat_open_beneath(
-                            root, path, flags, 0,
-                            AB_BENEATH_NO_SYMLINKS |
-                                (t->hub->grants->walk ? AB_BENEATH_WALK : 0));
-    if (fd != root)
-        close(root);
+    int how =
+        AB_BENEATH_NO_SYMLINKS | (t->hub->grants->walk ? AB_BENEATH_WALK : 0);
+    int fd = ab_compat_open_beneath(root, path, FOLDER_FLAGS, 0, (unsigned)how);
+    close(root);
     if (fd >= 0 && !t->root_proc && ab_compat_is_proc(fd)) {
         close(fd);
         return UV_ENOENT;
@@ -225,7 +238,7 @@ static int watch_one(ab_tree *t, const char *path, int report, int again)
     int fd = open_folder(t, path);
     if (fd == UV_ENAMETOOLONG)
         t->missed = 1;
-    if (fd == UV_ENOENT || fd == UV_ENOTDIR || fd == UV_ELOOP)
+    if (is_no_longer_there(fd))
         return add_stray(t, path);
     if (fd < 0)
         return is_passed_over(fd) || fd == UV_ENAMETOOLONG ? 0 : fd;
@@ -253,21 +266,16 @@ int ab_tree_watch_below(ab_tree *t, const char *path, int report, int again)
     return err;
 }
 
-static int root_is_there(ab_tree *t)
-{
-    int fd = open_folder(t, "");
-    if (fd >= 0)
-        close(fd);
-    return fd != UV_ENOENT && fd != UV_ENOTDIR && fd != UV_ELOOP;
-}
-
 int ab_tree_recover(ab_tree *t)
 {
     t->missed = 0;
     int err = ab_tree_add(t, AB_TREE_OVERFLOW, "", 1, 0);
     if (err)
         return err;
-    if (!root_is_there(t)) /* that it went may be what was missed */
+    int root = open_root(t);
+    if (root >= 0)
+        close(root);
+    if (is_no_longer_there(root)) /* that it went may be what was missed */
         return ab_tree_end(t);
     if (!t->recursive)
         return 0;

@@ -277,11 +277,10 @@ static void free_node(ab_tree *t, ab_tree_node *n)
 void ab_tree_leave_hub(ab_tree *t)
 {
     ab_tree_hub *hub = t->hub;
-    if (!t->link.next)
-        return;
     uv_mutex_lock(&hub->lock);
     t->ended = 1;
-    int last = t->link.next == t->link.prev; /* the list's head */
+    int entered = t->link.next != NULL;
+    int last = entered && t->link.next == t->link.prev; /* the list's head */
     if (last) {
         ab_list_remove(&t->link);
         shut(hub);
@@ -294,7 +293,7 @@ void ab_tree_leave_hub(ab_tree *t)
         else
             ab_tree_forget(t, n); /* the lock is free now and then */
     }
-    if (last)
+    if (last || !entered)
         return;
     uv_mutex_lock(&hub->lock);
     ab_list_remove(&t->link);
@@ -371,7 +370,7 @@ int ab_tree_take(ab_tree *t)
     t->bytes += t->words.cap; /* the hub has counted it */
     t->missed |= t->lost;
     t->lost = 0;
-    t->ending = t->ended;
+    t->ending |= t->ended;
     uv_mutex_unlock(&t->hub->lock);
     return t->words.len > 0;
 }

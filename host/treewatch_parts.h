@@ -65,7 +65,7 @@ struct ab_tree {
     const atomic_int *stop;
     size_t bytes; /* that it holds, without the inbox */
     int recursive, gone, missed;
-    int ending; /* `ended` has been taken with the words before it */
+    int ending; /* no more words will come, or it is not found any more */
     int root_proc;
     char *path;   /* as the script gave it */
     char *folder; /* the real path of the folder that is watched */

@@ -199,6 +199,18 @@ describe("fs.watch", function()
     assert.is_nil(watch())
   end)
 
+  it("ends when a new folder cannot be found, since one above was renamed", function()
+    shell("mkdir -p %s", at "above/here")
+    local watch <close> = fs.watch(at "above/here", { recursive = true })
+    shell("mv %s %s", at "above", at "elsewhere")
+    put("elsewhere/here/a", "")
+    assert.are.equal("created above/here/a", text_of(next_of(watch)))
+    shell("mkdir %s", at "elsewhere/here/new")
+    assert.are.equal("created above/here/new/", text_of(next_of(watch)))
+    assert.are.equal("removed above/here/", text_of(next_of(watch)))
+    assert.is_nil(next_of(watch))
+  end)
+
   it("raises for what is not there, and names it", function()
     local err = failure(fs.watch, at "none")
     assert.are.equal("ENOENT", err.code)
@@ -235,8 +247,8 @@ describe("fs.watch", function()
       print(ok, err.code, err.path == dir)
       print(err.message)]])
     if not got then return pending "this user may not set limits" end
-    assert.are.equal("false\tEMFILE\ttrue\ntoo many open files or watches (the limits are " ..
-      "ulimit -n and fs.inotify.max_user_instances)", got)
+    assert.are.equal("false\tEMFILE\ttrue\ntoo many open files, or instances of inotify of " ..
+      "this user (the limits are ulimit -n and sysctl fs.inotify.max_user_instances)", got)
   end)
 
   it("names the limit when there are too many folders", function()
@@ -248,8 +260,8 @@ describe("fs.watch", function()
       local watch <close> = fs.watch(dir) -- what was begun has been given up
       print(watch)]])
     if not got then return pending "this user may not set limits" end
-    assert.matches("^false\tENOSPC\ttrue\ntoo many folders are watched on this system " ..
-      "%(the limit is fs.inotify.max_user_watches%)\n<Watch", got)
+    assert.matches("^false\tENOSPC\ttrue\ntoo many folders are watched by this user " ..
+      "%(the limit is sysctl fs.inotify.max_user_watches%)\n<Watch", got)
   end)
 
   it("of a folder that cannot be watched for the limit tells later", function()
@@ -259,7 +271,7 @@ describe("fs.watch", function()
       print(pcall(function() for event in watch do end end))
       print(watch:next())]])
     if not got then return pending "this user may not set limits" end
-    assert.matches("^false\tfs.watch: too many folders are watched on this system .*ENOSPC%)\nnil$",
+    assert.matches("^false\tfs.watch: too many folders are watched by this user .*ENOSPC%)\nnil$",
       got)
   end)
 
