@@ -41,6 +41,17 @@ static void move_to_front(ab_stream *s)
     s->in_len = unread;
 }
 
+/* 1, or 0: no memory. */
+static int resize(ab_stream *s, size_t cap)
+{
+    char *in = ab_box_realloc(s->box, s->in, s->in_cap, cap);
+    if (!in)
+        return 0;
+    s->in = in;
+    s->in_cap = cap;
+    return 1;
+}
+
 /* The small buffer holds what is unread and n bytes more: 1, or 0. */
 static int grow_small(ab_stream *s, size_t n)
 {
@@ -52,12 +63,7 @@ static int grow_small(ab_stream *s, size_t n)
         return 1;
     while (cap < total)
         cap *= 2;
-    char *in = ab_box_realloc(s->box, s->in, s->in_cap, cap);
-    if (!in)
-        return 0;
-    s->in = in;
-    s->in_cap = cap;
-    return 1;
+    return resize(s, cap);
 }
 
 /* n bytes lie in the box's buffer, behind room for those that are unread. */
@@ -96,12 +102,7 @@ static int make_room(ab_stream *s, size_t bytes)
     size_t cap = s->in_cap >= BUFFER ? s->in_cap * 2 : BUFFER;
     while (cap - s->in_len < bytes)
         cap *= 2;
-    char *in = ab_box_realloc(s->box, s->in, s->in_cap, cap);
-    if (!in)
-        return 0;
-    s->in = in;
-    s->in_cap = cap;
-    return 1;
+    return resize(s, cap);
 }
 
 int ab_stream_feed(ab_stream *s, FILE *from, size_t bytes)

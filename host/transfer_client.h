@@ -209,6 +209,5 @@ int ab_transfer_translate(const ab_transfer *t, CURLcode code);
 
 /* transfer_stall.c: called when a wait begins. */
 void ab_transfer_watch_stall(ab_transfer *t);
-void ab_stall_on_timer(uv_timer_t *timer);
 
 #endif

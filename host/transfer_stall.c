@@ -11,13 +11,15 @@ static uint64_t bound_ms(const ab_transfer *t)
     return ms + (t->bounds.stall_ns % 1000000 != 0);
 }
 
+static void on_stall_timer(uv_timer_t *timer);
+
 static void look_again(ab_client *client, uint64_t after_ms)
 {
     uv_timer_t *timer = &client->stall_timer;
     if (uv_is_active((uv_handle_t *)timer) &&
         uv_timer_get_due_in(timer) <= after_ms)
         return;
-    uv_timer_start(timer, ab_stall_on_timer, after_ms, 0);
+    uv_timer_start(timer, on_stall_timer, after_ms, 0);
 }
 
 void ab_transfer_watch_stall(ab_transfer *t)
@@ -55,7 +57,7 @@ static uint64_t left_ms(ab_transfer *t, uint64_t now)
     return bound_ms(t) + 1;
 }
 
-void ab_stall_on_timer(uv_timer_t *timer)
+static void on_stall_timer(uv_timer_t *timer)
 {
     ab_client *client = timer->data;
     uint64_t now = uv_now(timer->loop), next = UINT64_MAX;
