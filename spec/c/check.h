@@ -5,16 +5,30 @@
 
 #include "asyncbox.h"
 #include <dirent.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static atomic_int check_failures, check_count;
 
 /* What is going on, for the message of a failed check; may be "". */
 static _Thread_local char check_context[128];
+
+__attribute__((format(printf, 1, 2))) static inline void
+check_in(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(check_context, sizeof check_context, format, args);
+    va_end(args);
+}
+
+static inline void check_out(void) { *check_context = '\0'; }
 
 static inline int check_at(int ok, const char *what, const char *file, int line)
 {
@@ -178,6 +192,25 @@ static inline asyncbox *check_box(counter *c, const char *code, int sandbox)
 }
 
 /* ---- the process ---- */
+
+static char check_stuck[200];
+
+static inline void check_on_alarm(int number)
+{
+    ssize_t n = write(STDERR_FILENO, check_stuck, strlen(check_stuck));
+    (void)n;
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* Ends the program, and says what is going on now, if this is not called again
+ * within so many seconds.  0: it may take any time again. */
+static inline void check_within(unsigned seconds)
+{
+    snprintf(check_stuck, sizeof check_stuck, "stopped in %s\n", check_context);
+    signal(SIGALRM, check_on_alarm);
+    alarm(seconds);
+}
 
 static inline double check_seconds(void)
 {

@@ -63,9 +63,9 @@ static inline int spawn_with_port(asyncbox *box, const char *code, int port)
 /* Whatever has not answered never will: this must not wait for it. */
 static inline void free_at_once(asyncbox *box, const counter *c)
 {
-    alarm(CASE_SECONDS);
+    check_within(CASE_SECONDS);
     CHECK_EQUAL(asyncbox_free(box), 0);
-    alarm(0);
+    check_within(0);
     counter_check(c);
 }
 
@@ -76,9 +76,8 @@ static inline int refused_once(const char *load, const char *code, int port,
 {
     counter c = {0};
     asyncbox *box = new_box(&c);
-    snprintf(check_context, sizeof check_context, "no memory, n=%zu%s", n,
-             on ? "+" : "");
-    alarm(CASE_SECONDS);
+    check_in("no memory, n=%zu%s", n, on ? "+" : "");
+    check_within(CASE_SECONDS);
     if (load) {
         CHECK_EQUAL(spawn_with_port(box, load, port), 0);
         CHECK_EQUAL(asyncbox_run(box), 0);

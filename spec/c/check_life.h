@@ -35,8 +35,7 @@ static inline void check_closed_after(check_maker *make, const char *code,
 {
     counter c = {0};
     int fds = check_count_fds();
-    snprintf(check_context, sizeof check_context, "%d turns of %ld us", turns,
-             pause_us);
+    check_in("%d turns of %ld us", turns, pause_us);
     asyncbox *box = make(&c, code, sandbox);
     if (!CHECK(box != NULL))
         return;
@@ -49,7 +48,7 @@ static inline void check_closed_after(check_maker *make, const char *code,
     counter_check(&c);
     check_fds_at_most(fds);
     then();
-    *check_context = '\0';
+    check_out();
 }
 
 /* Runs a box to its end and frees it; NULL: nothing. */
@@ -73,12 +72,11 @@ static inline size_t check_refused(const char *what, check_case *once,
     for (size_t n = 1;; n += stride) {
         counter c = {.fail_at = n};
         int fds = check_count_fds();
-        snprintf(check_context, sizeof check_context, "%s, allocation %zu",
-                 what, n);
+        check_in("%s, allocation %zu", what, n);
         once(&c, arg);
         counter_check(&c);
         if (!check_fds_at_most(fds) || !c.refused) {
-            *check_context = '\0';
+            check_out();
             return n;
         }
     }

@@ -343,14 +343,14 @@ static int no_descriptors(void)
 static void in_a_process_of_its_own(const char *what, int (*body)(void))
 {
     int status = 0;
-    snprintf(check_context, sizeof check_context, "%s", what);
+    check_in("%s", what);
     pid_t pid = fork();
     if (pid == 0)
         _exit(body());
     waitpid(pid, &status, 0);
     CHECK(WIFEXITED(status));
     CHECK_EQUAL(WEXITSTATUS(status), 0);
-    *check_context = '\0';
+    check_out();
 }
 
 int main(void)

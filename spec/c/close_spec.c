@@ -3,11 +3,8 @@
  * and every <close> variable that was entered runs once. */
 #include "check.h"
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -307,18 +304,6 @@ static int mute_server(int *port)
     return fd;
 }
 
-static int open_files(void)
-{
-    int n = 0;
-    DIR *dir = opendir("/proc/self/fd");
-    if (!dir)
-        return 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
 /* ---- one box ---- */
 
 static int port, unclosed;
@@ -328,16 +313,6 @@ static void on_report(void *arg, const char *text, size_t bytes)
     (void)arg;
     if (memmem(text, bytes, "UNCLOSED", 8))
         unclosed++;
-}
-
-static char where[160];
-
-static void on_alarm(int signal_number)
-{
-    ssize_t n = write(2, where, strlen(where));
-    (void)n;
-    signal(signal_number, SIG_DFL);
-    raise(signal_number);
 }
 
 /* A turn; in real time one that may wait a little for the outside. */
@@ -357,16 +332,14 @@ static int close_after(const program *p, int turns, int how)
     asyncbox_config config = check_config(&c);
     config.report = on_report;
     config.virtual_time = !p->real;
-    snprintf(check_context, sizeof check_context, "\"%s\" after %d %s", p->name,
-             turns,
+    check_in("\"%s\" after %d %s", p->name, turns,
              how == EXITING       ? "ticks, exiting"
              : how == INTERRUPTED ? "turns, interrupted"
                                   : "turns");
-    snprintf(where, sizeof where, "close_spec: stopped in %s\n", check_context);
-    alarm(120);
+    check_within(120);
     asyncbox *box = NULL;
     char globals[120];
-    int left = 1, files = open_files();
+    int left = 1, files = check_count_fds();
     unclosed = 0;
     CHECK_EQUAL(asyncbox_new(&config, &box), 0);
     CHECK_EQUAL(asyncbox_allow(box, "read", "."), 0);
@@ -395,14 +368,13 @@ static int close_after(const program *p, int turns, int how)
     CHECK_EQUAL(unclosed, 0);
     /* The first fetch opens libcurl, which keeps its own. */
     if (strcmp(p->name, "fetches") != 0)
-        CHECK_EQUAL(open_files(), files);
+        CHECK_EQUAL(check_count_fds(), files);
     return left == 1;
 }
 
 int main(int argc, char **argv)
 {
     const char *only = argc > 1 ? argv[1] : NULL;
-    signal(SIGALRM, on_alarm);
     int server = mute_server(&port);
     asyncbox *first; /* libuv opens a pipe for the process with it */
     CHECK_EQUAL(asyncbox_new(NULL, &first), 0);

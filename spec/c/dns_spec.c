@@ -61,8 +61,7 @@ static void closed_at_every_moment(const char *code, const char *name)
     int fds = check_count_fds();
     for (int turns = 0; turns < 14; turns++) {
         counter c = {0};
-        snprintf(check_context, sizeof check_context, "%s, %d turns", name,
-                 turns);
+        check_in("%s, %d turns", name, turns);
         asyncbox *box = start(&c, code);
         if (!CHECK(box != NULL))
             return;
@@ -71,7 +70,7 @@ static void closed_at_every_moment(const char *code, const char *name)
         counter_check(&c);
         check_fds_at_most(fds);
     }
-    *check_context = '\0';
+    check_out();
 }
 
 /* ---- memory ---- */

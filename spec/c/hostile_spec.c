@@ -112,7 +112,7 @@ static void hostile(void)
         asyncbox_config config = check_config(&c);
         asyncbox *box = NULL;
         config.memory_bytes = (size_t)16 << 20;
-        snprintf(check_context, sizeof check_context, "hostile %zu", i);
+        check_in("hostile %zu", i);
         CHECK_EQUAL(asyncbox_new(&config, &box), 0);
         CHECK_EQUAL(check_run_code(box,
                                    "async = require 'asyncbox' spawn, await, "
@@ -123,7 +123,7 @@ static void hostile(void)
         CHECK_EQUAL(asyncbox_free(box), 0);
         counter_check(&c);
     }
-    *check_context = 0;
+    check_out();
 }
 
 int main(void)

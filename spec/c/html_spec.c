@@ -23,8 +23,7 @@ static void closed_at_every_moment(void)
 {
     for (long us = 0; us <= 40000; us = us * 2 + 500) {
         counter c = {0};
-        snprintf(check_context, sizeof check_context, "closed after %ld us",
-                 us);
+        check_in("closed after %ld us", us);
         asyncbox *box = check_box(&c, everything, us % 1000 == 0);
         if (!CHECK(box != NULL))
             continue;

@@ -54,7 +54,7 @@ static void signals(void)
     };
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
         asyncbox *box = check_new(0);
-        snprintf(check_context, sizeof check_context, "code %zu", i);
+        check_in("code %zu", i);
         /* An event that nobody sets would be a deadlock: keep time going. */
         CHECK_EQUAL(check_spawn(box, ASYNC "async.sleep(3000)"), 0);
         CHECK_EQUAL(with_signal(box, codes[i], 20), UV_EINTR);
@@ -62,7 +62,7 @@ static void signals(void)
         CHECK_EQUAL(check_run_code(box, "for i = 1, 1000 do end"), 0);
         CHECK_EQUAL(asyncbox_free(box), 0);
     }
-    *check_context = 0;
+    check_out();
 }
 
 /* Many signals, at any moment of many short tasks. */

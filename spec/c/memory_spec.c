@@ -3,8 +3,6 @@
  * An error status, never a crash, a hang or a leak; and when it was only one
  * that was refused, the box is as good as before. */
 #include "check.h"
-#include <signal.h>
-#include <unistd.h>
 #include <uv.h>
 
 typedef struct program {
@@ -238,24 +236,10 @@ static const program programs[] = {
              "pcall(json.decode, '[1,')\n"},
 };
 
-/* ---- when it hangs or crashes: where ---- */
-
-static char where[160];
-
-static void on_alarm(int signal_number)
-{
-    ssize_t n = write(2, where, strlen(where));
-    (void)n;
-    signal(signal_number, SIG_DFL);
-    raise(signal_number);
-}
-
 static void note(const char *name, size_t n, int on, const char *stage)
 {
-    snprintf(check_context, sizeof check_context, "\"%s\" n=%zu%s %s", name, n,
-             on ? "+" : "", stage);
-    snprintf(where, sizeof where, "memory_spec: stopped in %s\n",
-             check_context);
+    check_in("\"%s\" n=%zu%s %s", name, n, on ? "+" : "", stage);
+    check_within(120);
 }
 
 static void on_report(void *arg, const char *text, size_t bytes)
@@ -291,7 +275,6 @@ static asyncbox *ready_box(counter *c)
 static int run_once(const program *p, size_t n, int on)
 {
     counter c = {0};
-    alarm(120);
     note(p->name, n, on, "start");
     asyncbox *box = ready_box(&c);
     c.calls = 0;
@@ -337,7 +320,6 @@ static int run_new(size_t n, int on)
     counter c = {.fail_at = n, .fail_on = on};
     asyncbox_config config = check_config(&c);
     asyncbox *box = NULL;
-    alarm(120);
     note("new", n, on, "new");
     int status = asyncbox_new(&config, &box);
     if (status) {
@@ -369,7 +351,6 @@ static void run_capped(const program *p)
         asyncbox_config config = check_config(&c);
         config.memory_bytes = cap;
         asyncbox *box = NULL;
-        alarm(120);
         note(p->name, cap, 0, "capped");
         int status = asyncbox_new(&config, &box);
         if (status) {
@@ -397,7 +378,6 @@ int main(int argc, char **argv)
     const char *only = argc > 1 ? argv[1] : NULL;
     size_t first = argc > 2 ? (size_t)atol(argv[2]) : 1;
     loud = argc > 2;
-    signal(SIGALRM, on_alarm);
     for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
         const program *p = &programs[i];
         if (only && strcmp(only, p->name) != 0)

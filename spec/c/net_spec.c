@@ -62,7 +62,7 @@ static void close_after(int turns)
 {
     counter c = {0};
     int fds = check_count_fds();
-    snprintf(check_context, sizeof check_context, "%d turns", turns);
+    check_in("%d turns", turns);
     asyncbox *box = new_box(&c, waits);
     if (!CHECK(box != NULL))
         return;
@@ -76,7 +76,7 @@ static void close_after(int turns)
     CHECK_EQUAL(check_count_fds(), fds);
     struct stat st;
     CHECK(stat(path, &st) < 0); /* the socket's file is gone */
-    *check_context = '\0';
+    check_out();
 }
 
 static void closed_at_every_moment(void)

@@ -103,7 +103,7 @@ static void wait_for(ab_box *box, const result *r)
 static result look_up(ab_box *box, const char *name, int family)
 {
     result r;
-    snprintf(check_context, sizeof check_context, "%s", name);
+    check_in("%s", name);
     if (CHECK_EQUAL(start(box, name, family, &r), 0))
         wait_for(box, &r);
     return r;
@@ -150,7 +150,7 @@ static void answers_by_the_server(void)
     result r = look_up(box, "hangup.test.", AF_INET);
     CHECK(r.status == UV_ECONNREFUSED || r.status == UV_EAI_AGAIN);
     free_box(box, &c);
-    *check_context = '\0';
+    check_out();
 }
 
 static void nobody_is_asked(void)
@@ -171,7 +171,7 @@ static void nobody_is_asked(void)
     CHECK_EQUAL(look_up(box, "127.0.0.1", AF_INET6).status, UV_EAI_ADDRFAMILY);
     CHECK_EQUAL(look_up(box, "x.onion", AF_INET).status, UV_EAI_NONAME);
     CHECK_EQUAL(asked, before);
-    *check_context = '\0';
+    check_out();
     static const char *const bad[] = {"", ".", "a b", "a\tb", "a\nb", " a"};
     result r;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -209,7 +209,7 @@ static void no_server(void)
     setrlimit(RLIMIT_NOFILE, &limit);
     CHECK_EQUAL(r.status, UV_EMFILE);
     free_box((ab_box *)box, &c);
-    *check_context = '\0';
+    check_out();
 }
 
 /* The fifth of them is cancelled by the callback of the first. */
@@ -367,7 +367,7 @@ static void without_libcares(void)
     free_box(box, &c);
     CHECK_EQUAL(many[0].ended, 0);
     CHECK_EQUAL(many[1].ended, 1);
-    *check_context = '\0';
+    check_out();
 }
 
 int main(void)

@@ -83,8 +83,7 @@ static const char waits[] =
 static void close_after(const form *what, int turns)
 {
     counter c = {0};
-    snprintf(check_context, sizeof check_context, "%s, %d turns", what->name,
-             turns);
+    check_in("%s, %d turns", what->name, turns);
     int other = what->make();
     int fds = check_count_fds();
     asyncbox *box = check_box(&c, waits, 0);
@@ -101,7 +100,7 @@ static void close_after(const form *what, int turns)
     counter_check(&c);
     CHECK_EQUAL(check_count_fds(), fds);
     unmake(other);
-    *check_context = '\0';
+    check_out();
 }
 
 static void closed_at_every_moment(void)
@@ -157,7 +156,7 @@ static void one_box_at_a_time(void)
     static const char reads[] =
         "assert(require('asyncbox.stdin'):read_line() == 'line')\n";
     for (int i = 0; i < FORMS - 1; i++) {
-        snprintf(check_context, sizeof check_context, "%s", forms[i].name);
+        check_in("%s", forms[i].name);
         int other = forms[i].make();
         asyncbox *first = check_box(NULL, waits, 0);
         asyncbox *second = check_box(NULL, refused, 0);
@@ -174,7 +173,7 @@ static void one_box_at_a_time(void)
         asyncbox_free(second);
         unmake(other);
     }
-    *check_context = '\0';
+    check_out();
 }
 
 /* ---- grants, memory ---- */

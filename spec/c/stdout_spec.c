@@ -180,8 +180,7 @@ static void close_after(const form *what, int turns)
         reader_end();
     }
     restore();
-    snprintf(check_context, sizeof check_context, "%s, %d turns", what->name,
-             turns);
+    check_in("%s, %d turns", what->name, turns);
     CHECK(box != NULL);
     CHECK_EQUAL(code, 0);
     CHECK(blocking);
@@ -189,7 +188,7 @@ static void close_after(const form *what, int turns)
     CHECK(the_reader.bytes / 9999 >= (turns ? 300 : 0));
     counter_check(&c);
     CHECK_EQUAL(check_count_fds(), fds);
-    *check_context = '\0';
+    check_out();
 }
 
 static void closed_at_every_moment(void)
@@ -215,11 +214,11 @@ static void bounded(const form *what)
     reader_start(other);
     asyncbox_free(box);
     reader_end();
-    snprintf(check_context, sizeof check_context, "%s", what->name);
+    check_in("%s", what->name);
     CHECK(after.memory_bytes > before.memory_bytes + (1 << 20));
     CHECK(after.peak_bytes < before.memory_bytes + (5 << 20));
     CHECK(after.resumes > 1000);
-    *check_context = '\0';
+    check_out();
 }
 
 /* What is printed is whole lines, memory or not. */
@@ -264,10 +263,10 @@ static void reader_has_gone(const form *what)
     int result = asyncbox_run(box), closed = asyncbox_free(box);
     restore();
     signal(SIGPIPE, SIG_DFL);
-    snprintf(check_context, sizeof check_context, "%s", what->name);
+    check_in("%s", what->name);
     CHECK_EQUAL(result, 0);
     CHECK_EQUAL(closed, -EPIPE);
-    *check_context = '\0';
+    check_out();
 }
 
 static void *interrupt(void *box)
@@ -291,11 +290,11 @@ static void interrupted(const form *what)
     reader_start(other);
     int closed = asyncbox_free(box);
     reader_end();
-    snprintf(check_context, sizeof check_context, "%s", what->name);
+    check_in("%s", what->name);
     CHECK_EQUAL(result, -EINTR);
     CHECK_EQUAL(closed, 0);
     CHECK(is_whole(9999));
-    *check_context = '\0';
+    check_out();
 }
 
 /* ---- hosts ---- */

@@ -48,7 +48,7 @@ static void closed_at_every_moment(void)
     int fds = check_count_fds();
     for (int turns = 0; turns < 60; turns += 2) {
         counter c = {0};
-        snprintf(check_context, sizeof check_context, "%d turns", turns);
+        check_in("%d turns", turns);
         asyncbox *box = check_box(&c, code, 0);
         if (!CHECK(box != NULL))
             break;
@@ -60,7 +60,7 @@ static void closed_at_every_moment(void)
         counter_check(&c);
         CHECK_EQUAL(check_count_fds(), fds);
     }
-    *check_context = '\0';
+    check_out();
 }
 
 /* One handshake each way of starting it, and a few bytes. */

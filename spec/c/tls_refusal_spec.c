@@ -33,31 +33,31 @@ static void check_refusals(void)
 {
     ab_tls_settings client = defaults(AB_TLS_CLIENT),
                     server = defaults(AB_TLS_SERVER);
-    strcpy(check_context, "wrong name");
+    check_in("wrong name");
     refused(&client, &server, "example.com",
             "not for example.com but for example.org, *.example.net",
             "bad certificate");
     refused(&client, &server, "a.b.example.net", "not for a.b.example.net", "");
     refused(&client, &server, "127.0.0.2", "not for 127.0.0.2", "");
-    strcpy(check_context, "self-signed");
+    check_in("self-signed");
     client.ca = NULL;
     refused(&client, &server, "example.org",
             "CN=example.org is self-signed; pass it as ca=", "unknown ca");
-    strcpy(check_context, "somebody else's");
+    check_in("somebody else's");
     client.ca = other_cert;
     refused(&client, &server, "example.org", "self-signed", "unknown ca");
-    strcpy(check_context, "expired");
+    check_in("expired");
     client.ca = server.cert = expired;
     refused(&client, &server, "example.org",
             "the certificate of CN=example.org has expired on 20",
             "certificate expired");
-    strcpy(check_context, "no version in common");
+    check_in("no version in common");
     client = defaults(AB_TLS_CLIENT), server = defaults(AB_TLS_SERVER);
     client.min_version = 13;
     server.max_version = 12;
     refused(&client, &server, "example.org", "protocol version",
             "no version of TLS in common");
-    strcpy(check_context, "no protocol in common");
+    check_in("no protocol in common");
     client = defaults(AB_TLS_CLIENT), server = defaults(AB_TLS_SERVER);
     client.alpn = "\3foo";
     server.alpn = "\3bar";
@@ -75,7 +75,7 @@ static void check_client_certificates(void)
     server.verify = AB_TLS_VERIFY_REQUIRED;
     client.cert = cert;
     client.key = key;
-    strcpy(check_context, "client certificate");
+    check_in("client certificate");
     CHECK_EQUAL(open_pair(&p, &client, &server, "example.org", NULL), 0);
     shake(&p);
     CHECK_EQUAL(p.result[1], 1);
@@ -84,7 +84,7 @@ static void check_client_certificates(void)
     CHECK(strcmp(peer.subject, "CN=example.org") == 0);
     close_pair(&p);
 
-    strcpy(check_context, "no client certificate");
+    check_in("no client certificate");
     client.cert = client.key = NULL;
     for (int version = 12; version <= 13; version++) {
         client.max_version = version;
@@ -122,7 +122,7 @@ static void check_garbage(void)
                     server = defaults(AB_TLS_SERVER);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         for (int side = 0; side < 2; side++) {
-            snprintf(check_context, sizeof check_context, "garbage %zu", i);
+            check_in("garbage %zu", i);
             CHECK_EQUAL(open_pair(&p, &client, &server, "example.org", NULL),
                         0);
             ab_tls_handshake(p.ends[side]);
@@ -141,7 +141,7 @@ static void check_garbage(void)
     }
     char buffer[256];
     for (size_t at = 0; at < 60; at++) {
-        snprintf(check_context, sizeof check_context, "byte %zu changed", at);
+        check_in("byte %zu changed", at);
         CHECK_EQUAL(open_pair(&p, &client, &server, "example.org", NULL), 0);
         shake(&p);
         while (p.on_wire[0]) /* the tickets */
@@ -164,7 +164,7 @@ static void check_renegotiation(void)
     char buffer[64];
     ab_tls_settings client = defaults(AB_TLS_CLIENT),
                     server = defaults(AB_TLS_SERVER);
-    strcpy(check_context, "renegotiation");
+    check_in("renegotiation");
     void *library = dlopen(ASYNCBOX_OPENSSL_SONAME, RTLD_NOW);
     int (*renegotiate)(SSL *) = NULL;
     uint64_t (*clear)(SSL *, uint64_t) = NULL;
@@ -210,7 +210,7 @@ static void check_contexts(void)
         ab_limits limits;
         ab_tls_context *context = NULL;
         char trouble[AB_TLS_TEXT];
-        snprintf(check_context, sizeof check_context, "settings %zu", i);
+        check_in("settings %zu", i);
         ab_limits_init(&limits, 0, NULL, NULL);
         ab_tls_settings s = {.side = (ab_tls_side)wrong[i].side,
                              .verify = wrong[i].ca ? AB_TLS_VERIFY_REQUIRED

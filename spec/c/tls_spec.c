@@ -8,8 +8,7 @@ static void check_whole(int version, size_t step)
     char rest[16];
     ab_tls_settings client = defaults(AB_TLS_CLIENT),
                     server = defaults(AB_TLS_SERVER);
-    snprintf(check_context, sizeof check_context, "TLS 1.%d, step %zu",
-             version - 10, step);
+    check_in("TLS 1.%d, step %zu", version - 10, step);
     client.max_version = version;
     client.alpn = "\3foo\3bar";
     client.alpn_bytes = 8;
@@ -57,8 +56,7 @@ static void check_resumption(int version, int verify)
     char buffer[64];
     ab_tls_settings client = defaults(AB_TLS_CLIENT),
                     server = defaults(AB_TLS_SERVER);
-    snprintf(check_context, sizeof check_context, "resuming TLS 1.%d",
-             version - 10);
+    check_in("resuming TLS 1.%d", version - 10);
     client.max_version = version;
     if (verify) {
         client.cert = cert;
@@ -97,7 +95,7 @@ static void check_cut_off(void)
     char buffer[64];
     ab_tls_settings client = defaults(AB_TLS_CLIENT),
                     server = defaults(AB_TLS_SERVER);
-    strcpy(check_context, "cut off");
+    check_in("cut off");
     CHECK_EQUAL(open_pair(&p, &client, &server, "example.org", NULL), 0);
     shake(&p);
     CHECK_EQUAL(ab_tls_write(p.ends[1], "all", 3), 0);
@@ -107,7 +105,7 @@ static void check_cut_off(void)
     CHECK(strstr(ab_tls_trouble(p.ends[0]), "something may be missing"));
     close_pair(&p);
 
-    strcpy(check_context, "cut off in the handshake");
+    check_in("cut off in the handshake");
     CHECK_EQUAL(open_pair(&p, &client, &server, "example.org", NULL), 0);
     CHECK_EQUAL(ab_tls_handshake(p.ends[0]), 0);
     CHECK_EQUAL(ab_tls_input_end(p.ends[0]), ASYNCBOX_ETLS);
@@ -125,8 +123,7 @@ static void check_no_memory(void)
     for (int stays = 0; stays < 2; stays++) {
         for (size_t at = 1, refused_once = 1; refused_once; at++) {
             counter c = {.fail_at = at, .fail_on = stays};
-            snprintf(check_context, sizeof check_context,
-                     "no memory at call %zu", at);
+            check_in("no memory at call %zu", at);
             int err = open_pair(&p, &client, &server, "example.org", &c);
             if (err) {
                 CHECK_EQUAL(err, UV_ENOMEM);
@@ -150,7 +147,7 @@ static void check_no_memory(void)
                 break;
         }
     }
-    strcpy(check_context, "the cap");
+    check_in("the cap");
     ab_limits limits;
     ab_tls_context *context = NULL;
     char trouble[AB_TLS_TEXT];
@@ -175,7 +172,7 @@ static void measure(void)
     static ab_tls *ends[2 * COUNT];
     ab_tls_settings client = defaults(AB_TLS_CLIENT),
                     server = defaults(AB_TLS_SERVER);
-    *check_context = '\0';
+    check_out();
     size_t empty = allocated();
     CHECK_EQUAL(open_pair(&p, &client, &server, "example.org", NULL), 0);
     size_t contexts = allocated() - empty;

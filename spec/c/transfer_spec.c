@@ -72,8 +72,7 @@ static void closed_while_nobody_answers(void)
     for (int turns = 0; turns < 40; turns++) {
         counter c = {0};
         asyncbox *box = new_box(&c);
-        snprintf(check_context, sizeof check_context, "silence, %d turns",
-                 turns);
+        check_in("silence, %d turns", turns);
         start(box, fetch_many, port, turns);
         free_at_once(box, &c);
     }
@@ -85,7 +84,7 @@ static void closed_while_others_go_on(void)
     int port, fd = listen_on(&port);
     counter c[3] = {{0}};
     asyncbox *box[3];
-    snprintf(check_context, sizeof check_context, "three boxes");
+    check_in("three boxes");
     for (int i = 0; i < 3; i++) {
         box[i] = new_box(&c[i]);
         start(box[i], fetch_many, port, 20);
@@ -104,8 +103,7 @@ static void closed_while_answers_come(int port)
     for (int turns = 0; turns < 60; turns++) {
         counter c = {0};
         asyncbox *box = new_box(&c);
-        snprintf(check_context, sizeof check_context, "answers, %d turns",
-                 turns);
+        check_in("answers, %d turns", turns);
         start(box, fetch_many, port, turns);
         free_at_once(box, &c);
     }
@@ -134,8 +132,7 @@ static void closed_in_the_middle_of_bodies(int port)
     for (int turns = 0; turns < 60; turns += 3) {
         counter c = {0};
         asyncbox *box = new_box(&c);
-        snprintf(check_context, sizeof check_context, "bodies, %d turns",
-                 turns);
+        check_in("bodies, %d turns", turns);
         start(box, read_many, port, turns);
         free_at_once(box, &c);
     }
@@ -157,10 +154,10 @@ static void closed_while_names_are_looked_up(void)
 {
     counter c = {0};
     asyncbox *box = new_box(&c);
-    snprintf(check_context, sizeof check_context, "look-ups");
+    check_in("look-ups");
     asyncbox_stats stats = {.size = sizeof stats};
     start(box, look_up, server_port, 0);
-    alarm(CASE_SECONDS);
+    check_within(CASE_SECONDS);
     /* Until the cancelled one and the one out of time are let go of.  For each
      * both families are asked for. */
     while (asked < 14 || stats.ops != 5) {
@@ -169,7 +166,7 @@ static void closed_while_names_are_looked_up(void)
         usleep(500);
     }
     free_at_once(box, &c);
-    alarm(0);
+    check_within(0);
     for (int turns = 0; turns < 20; turns++) {
         box = new_box(&c);
         start(box, look_up, server_port, turns);
@@ -213,7 +210,7 @@ static void finalizers_use_the_module(int port)
     for (int turns = 0; turns < 30; turns += 29) {
         counter c = {0};
         asyncbox *box = new_box(&c);
-        snprintf(check_context, sizeof check_context, "finalizers");
+        check_in("finalizers");
         start(box, finalizer, port, turns);
         free_at_once(box, &c);
     }

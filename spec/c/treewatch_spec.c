@@ -185,10 +185,10 @@ static void memory_refused(void)
     int fds = check_count_fds();
     size_t bytes = 0;
     while (with_budget(bytes) && bytes < (1 << 20)) {
-        snprintf(check_context, sizeof check_context, "%zu bytes", bytes);
+        check_in("%zu bytes", bytes);
         bytes += bytes < 4096 ? 64 : 256;
     }
-    *check_context = '\0';
+    check_out();
     CHECK(bytes > 2000 && bytes < (1 << 20));
     CHECK_EQUAL(check_count_fds(), fds);
 }

@@ -74,8 +74,7 @@ static void closed_while_it_uploads(const char *what, int port)
     for (int turns = 0; turns < 60; turns += turns < 20 ? 1 : 5) {
         counter c = {0};
         asyncbox *box = new_box(&c);
-        snprintf(check_context, sizeof check_context, "%s, %d turns", what,
-                 turns);
+        check_in("%s, %d turns", what, turns);
         CHECK_EQUAL(spawn_with_port(box, all_ways, port), 0);
         for (int i = 0; i < turns && asyncbox_step(box, 0) == 1; i++)
             usleep(500);
@@ -109,13 +108,13 @@ static void cancelled_while_it_connects(int port)
         fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
         connect(fds[i], (void *)&address, sizeof address);
     }
-    snprintf(check_context, sizeof check_context, "connecting");
+    check_in("connecting");
     const char *at = strstr(connect_and_stop, "PORT");
     snprintf(code, sizeof code, "%.*s%d%s", (int)(at - connect_and_stop),
              connect_and_stop, port, at + 4);
     asyncbox *box = new_box(&c);
     CHECK_EQUAL(spawn_with_port(box, code, full_port), 0);
-    alarm(CASE_SECONDS);
+    check_within(CASE_SECONDS);
     CHECK_EQUAL(asyncbox_run(box), 0);
     free_at_once(box, &c);
     for (int i = 0; i < 8; i++)
