@@ -20,6 +20,12 @@ local function option(what, options, key, otherwise)
   return value
 end
 
+-- What was called is what an error speaks of.
+local function fail(what, err)
+  if type(err) == "table" then err.op = what end
+  error(err, 0)
+end
+
 -- Makes a folder under a name that nobody can foresee.
 local function make(what, options)
   if options == nil then options = {} end
@@ -36,7 +42,7 @@ local function make(what, options)
     local path = dir .. "/" .. prefix .. random_name()
     local ok, err = pcall(fs.mkdir, path, PRIVATE)
     if ok then return path end
-    if type(err) ~= "table" or err.code ~= "EEXIST" or attempt == ATTEMPTS then error(err, 0) end
+    if type(err) ~= "table" or err.code ~= "EEXIST" or attempt == ATTEMPTS then fail(what, err) end
   end
 end
 
@@ -91,7 +97,7 @@ local function make_file(options)
   local ok, file = pcall(fs.open, path, "w+", 384) -- 0600
   if not ok then
     remove(folder)
-    error(file, 0)
+    fail("fs.tempfile", file)
   end
   return folder, path, file
 end

@@ -113,12 +113,16 @@ describe("fs.tempdir", function()
     local err = failure(fs.tempdir, { dir = at "none" })
     assert.are.equal("ENOENT", err.code)
     assert.matches("none/asyncbox%-%x+$", err.path)
+    assert.matches("^fs%.tempdir: no such", tostring(err))
+    assert.matches("^fs%.tempfile: no such", tostring(failure(fs.tempfile, { dir = at "none" })))
   end)
 
   it("is denied in a sandbox that may not write there", function()
     assert.are.equal("EDENIED EDENIED", sandboxed({ "--sandbox" }, [[
       local function code(f, ...) return select(2, pcall(f, ...)).code end
       print(code(fs.tempdir) .. " " .. code(fs.tempfile, { dir = "/tmp" }))]]))
+    assert.matches("^fs%.tempdir: .*; allow it with %-%-allow%-write=/tmp$",
+      sandboxed({ "--sandbox" }, "print(select(2, pcall(fs.tempdir, { dir = '/tmp' })))"))
   end)
 end)
 
