@@ -1,6 +1,10 @@
 /* loop.c - see loop.h. */
 #include "loop.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -11,9 +15,32 @@ static void on_timer(uv_timer_t *timer)
 
 static void on_wake(uv_async_t *wake) { (void)wake; /* only ends the wait */ }
 
+/* The first loop of the process makes libuv open a pipe after its epoll, and if
+ * it cannot, libuv ends the process. */
+static int check_descriptors(void)
+{
+    static atomic_int checked;
+    uv_file fds[2];
+    if (atomic_load(&checked))
+        return 0;
+    int err = uv_pipe(fds, 0, 0);
+    if (err)
+        return err;
+    int third = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
+    err = third < 0 ? uv_translate_sys_error(errno) : 0;
+    if (third >= 0)
+        close(third);
+    close(fds[0]);
+    close(fds[1]);
+    atomic_store(&checked, !err);
+    return err;
+}
+
 int ab_loop_init(ab_loop *loop, int is_virtual)
 {
-    int err = uv_loop_init(&loop->uv);
+    int err = check_descriptors();
+    if (!err)
+        err = uv_loop_init(&loop->uv);
     if (err)
         return err;
     uv_timer_init(&loop->uv, &loop->timer);

@@ -350,6 +350,21 @@ describe("The program", function()
       assert_one_error(1, cli.run { path }, "truncated")
     end)
 
+    it("descriptors that are not enough to start.", function()
+      local starved
+      -- A sanitizer that looks for leaks needs a descriptor, too.
+      local command = "export ASAN_OPTIONS=detect_leaks=0; ulimit -n %d; exec %s -e ''"
+      for n = 3, 30 do
+        local r = cli.run({ "-c", command:format(n, quote(cli.program())) }, { program = "/bin/sh" })
+        if r.status == 0 then break end
+        if not r.stderr:find "shared libraries" then -- it did not come to us
+          assert_one_error(1, r, "cannot start: too many open files")
+          starved = true
+        end
+      end
+      assert.is_true(starved)
+    end)
+
     it("memory that is not enough to start.", function()
       assert_one_error(1, cli.run { "run", "--memory", "1K", write("x.lua", "") }, "--memory 1K")
     end)
