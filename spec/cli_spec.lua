@@ -353,9 +353,9 @@ describe("The program", function()
     it("descriptors that are not enough to start.", function()
       local starved
       -- A sanitizer that looks for leaks needs a descriptor, too.
-      local command = "export ASAN_OPTIONS=detect_leaks=0; ulimit -n %d; exec %s -e ''"
+      local start = "export ASAN_OPTIONS=detect_leaks=0; ulimit -n %d; exec %s -e ''"
       for n = 3, 30 do
-        local r = cli.run({ "-c", command:format(n, quote(cli.program())) }, { program = "/bin/sh" })
+        local r = cli.run({ "-c", start:format(n, quote(cli.program())) }, { program = "/bin/sh" })
         if r.status == 0 then break end
         if not r.stderr:find "shared libraries" then -- it did not come to us
           assert_one_error(1, r, "cannot start: too many open files")
