@@ -3,6 +3,10 @@
 #include "fs.h"
 #include <stdlib.h>
 
+/* What all watches that are not asked may keep together: so much, and no more
+ * than this part of the box's limit. */
+enum { INBOXES_MAX = 64 << 20, INBOXES_PART = 8 };
+
 /* ---- life ---- */
 
 ab_fs_watches *ab_fs_watches_new(ab_box *box)
@@ -44,10 +48,9 @@ void ab_fs_watches_count(ab_fs_watches *all)
     size_t held = ab_tree_hub_bytes(all->hub);
     l->used_bytes += held - all->charged;
     all->charged = held;
-    size_t left =
-        l->cap_bytes > l->used_bytes ? l->cap_bytes - l->used_bytes : 0;
-    ab_tree_hub_set_budget(all->hub,
-                           l->cap_bytes == SIZE_MAX ? SIZE_MAX : held + left);
+    size_t left = ab_fs_budget(l), inboxes = l->cap_bytes / INBOXES_PART;
+    ab_tree_hub_set_budget(all->hub, left == SIZE_MAX ? SIZE_MAX : held + left,
+                           inboxes < INBOXES_MAX ? inboxes : INBOXES_MAX);
 }
 
 /* ---- hearing ---- */

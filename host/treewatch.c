@@ -124,7 +124,6 @@ void ab_tree_close(ab_tree *t)
     ab_tree_hub *hub = t->hub;
     ab_tree_leave_hub(t); /* nothing is handed to it any more */
     ab_tree_forget_strays(t, "");
-    ab_tree_hub_alloc(hub, t->inbox.data, t->inbox.cap, 0);
     ab_tree_alloc(t, t->words.data, t->words.cap, 0);
     for (size_t i = t->first; i < t->count; i++)
         ab_tree_drop(t, &t->events[i]);

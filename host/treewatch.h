@@ -40,10 +40,11 @@ int ab_tree_hub_fd(const ab_tree_hub *hub);
 int ab_tree_hub_read(ab_tree_hub *hub);
 /* Did trees that had nothing get something since this was asked last? */
 int ab_tree_hub_news(ab_tree_hub *hub);
-/* Bytes that it and all its trees hold, from malloc, and what they may come to
- * hold at most (without a limit at first). */
+/* Bytes that it and all its trees hold, from malloc. */
 size_t ab_tree_hub_bytes(const ab_tree_hub *hub);
-void ab_tree_hub_set_budget(ab_tree_hub *hub, size_t bytes);
+/* What they may come to hold at most, and of that the inboxes (without a limit
+ * at first).  The largest inbox gives way to others. */
+void ab_tree_hub_set_budget(ab_tree_hub *hub, size_t bytes, size_t inboxes);
 
 /* ---- a tree: one thread at a time ---- */
 

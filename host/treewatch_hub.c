@@ -39,7 +39,7 @@ ab_tree_hub *ab_tree_hub_new(const ab_grants *grants)
     }
     hub->grants = grants;
     hub->fd = -1;
-    atomic_init(&hub->budget, SIZE_MAX);
+    ab_tree_hub_set_budget(hub, SIZE_MAX, SIZE_MAX);
     ab_list_init(&hub->trees);
     return hub;
 }
@@ -147,25 +147,61 @@ static int says_the_same(const ab_tree_words *w, const struct inotify_event *in,
            memcmp(w->data + w->last, in, bytes) == 0;
 }
 
+static void drop_inbox(ab_tree *t)
+{
+    t->hub->inbox_bytes -= t->inbox.cap;
+    ab_tree_hub_alloc(t->hub, t->inbox.data, t->inbox.cap, 0);
+    t->inbox = (ab_tree_words){0};
+}
+
+static ab_tree *largest_inbox(ab_tree_hub *hub)
+{
+    ab_tree *largest = NULL;
+    for (ab_link *l = hub->trees.next; l != &hub->trees; l = l->next) {
+        ab_tree *t = ab_container(l, ab_tree, link);
+        if (!largest || t->inbox.cap > largest->inbox.cap)
+            largest = t;
+    }
+    return largest;
+}
+
+/* Where there is no memory, the one with the most in it gives way.  0: that
+ * is this one. */
+static int grow_inbox(ab_tree *t)
+{
+    ab_tree_hub *hub = t->hub;
+    ab_tree_words *w = &t->inbox;
+    size_t want = w->cap ? 2 * w->cap : WORDS_MIN, more = want - w->cap;
+    for (;;) {
+        char *data = NULL;
+        if (hub->inbox_bytes + more <= atomic_load(&hub->inbox_max))
+            data = ab_tree_hub_alloc(hub, w->data, w->cap, want);
+        if (data) {
+            hub->inbox_bytes += more;
+            w->data = data;
+            w->cap = want;
+            return 1;
+        }
+        ab_tree *largest = largest_inbox(hub);
+        if (!largest || largest->inbox.cap < want)
+            return 0;
+        drop_inbox(largest);
+        lose(largest);
+    }
+}
+
+/* A tree that lost something hears no more until it is drained: it looks at
+ * everything then. */
 static void put(ab_tree *t, const struct inotify_event *in)
 {
     ab_tree_words *w = &t->inbox;
     size_t bytes = sizeof *in + in->len;
-    if (says_the_same(w, in, bytes))
+    if (t->lost || says_the_same(w, in, bytes))
         return;
-    if (w->count >= AB_TREE_QUEUE_MAX) {
+    if (w->count >= AB_TREE_QUEUE_MAX ||
+        (w->cap - w->len < bytes && !grow_inbox(t))) {
         lose(t);
         return;
-    }
-    if (w->cap - w->len < bytes) {
-        size_t want = w->cap ? 2 * w->cap : WORDS_MIN;
-        char *more = ab_tree_hub_alloc(t->hub, w->data, w->cap, want);
-        if (!more) {
-            lose(t);
-            return;
-        }
-        w->data = more;
-        w->cap = want;
     }
     memcpy(w->data + w->len, in, bytes);
     w->last = w->len;
@@ -279,6 +315,7 @@ void ab_tree_leave_hub(ab_tree *t)
     ab_tree_hub *hub = t->hub;
     uv_mutex_lock(&hub->lock);
     t->ended = 1;
+    drop_inbox(t);
     int entered = t->link.next != NULL;
     int last = entered && t->link.next == t->link.prev; /* the list's head */
     if (last) {
@@ -366,6 +403,7 @@ int ab_tree_take(ab_tree *t)
     uv_mutex_lock(&t->hub->lock);
     atomic_store(&t->hearing, 0);
     t->words = t->inbox;
+    t->hub->inbox_bytes -= t->inbox.cap;
     t->inbox = (ab_tree_words){0};
     t->bytes += t->words.cap; /* the hub has counted it */
     t->missed |= t->lost;

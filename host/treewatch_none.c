@@ -19,9 +19,9 @@ int ab_tree_hub_fd(const ab_tree_hub *hub) { return hub ? -1 : 0; }
 int ab_tree_hub_read(ab_tree_hub *hub) { return hub ? UV_ENOSYS : 0; }
 int ab_tree_hub_news(ab_tree_hub *hub) { return hub == NULL; }
 size_t ab_tree_hub_bytes(const ab_tree_hub *hub) { return hub->bytes; }
-void ab_tree_hub_set_budget(ab_tree_hub *hub, size_t bytes)
+void ab_tree_hub_set_budget(ab_tree_hub *hub, size_t bytes, size_t inboxes)
 {
-    (void)hub, (void)bytes;
+    (void)hub, (void)bytes, (void)inboxes;
 }
 
 int ab_tree_open(ab_tree_hub *hub, const char *path, int recursive,

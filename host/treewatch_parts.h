@@ -20,11 +20,12 @@ struct inotify_event;
 
 struct ab_tree_hub {
     const ab_grants *grants;
-    atomic_size_t bytes, budget;
+    atomic_size_t bytes, budget, inbox_max;
     atomic_int news; /* a tree heard something */
     uv_mutex_t lock; /* guards the rest, and what says so below */
     int fd;          /* of inotify, -1: no tree is open */
     ab_link trees;
+    size_t inbox_bytes;
     struct ab_tree_node **buckets; /* all nodes of all trees, by wd */
     size_t bucket_count;           /* a power of two, or 0 */
     size_t node_count;

@@ -34,9 +34,10 @@ size_t ab_tree_hub_bytes(const ab_tree_hub *hub)
     return atomic_load(&hub->bytes);
 }
 
-void ab_tree_hub_set_budget(ab_tree_hub *hub, size_t bytes)
+void ab_tree_hub_set_budget(ab_tree_hub *hub, size_t bytes, size_t inboxes)
 {
     atomic_store(&hub->budget, bytes);
+    atomic_store(&hub->inbox_max, inboxes);
 }
 
 void *ab_tree_alloc(ab_tree *t, void *block, size_t old_bytes, size_t new_bytes)

@@ -144,12 +144,42 @@ static void one_that_nobody_drains(void)
     ab_tree_hub_free(hub);
 }
 
+/* What those that nobody drains hold is taken from them, and not refused to the
+ * one that is drained. */
+static void the_largest_gives_way(void)
+{
+    enum { SLOW = 5, INBOXES = 64 << 10 };
+    ab_tree_hub *hub = ab_tree_hub_new(&grants);
+    ab_tree *slow[SLOW], *fast = open_tree(hub, "a", 1);
+    ab_tree_hub_set_budget(hub, SIZE_MAX, INBOXES);
+    for (int i = 0; i < SLOW; i++)
+        slow[i] = open_tree(hub, "a", 1);
+    make_file("a/one");
+    make_file("a/two");
+    for (int i = 0; i < 5000; i++) {
+        CHECK(chmod(at(i % 2 ? "a/one" : "a/two"), 0600) == 0);
+        if (i % 100)
+            continue;
+        read_all(hub);
+        CHECK_EQUAL(count(fast, AB_TREE_OVERFLOW), 0);
+        CHECK(ab_tree_hub_bytes(hub) < INBOXES + 20000);
+    }
+    for (int i = 0; i < SLOW; i++) {
+        CHECK_EQUAL(count(slow[i], AB_TREE_OVERFLOW), 1);
+        ab_tree_close(slow[i]);
+    }
+    ab_tree_close(fast);
+    CHECK_EQUAL(ab_tree_hub_bytes(hub), 0);
+    ab_tree_hub_free(hub);
+    CHECK(unlink(at("a/one")) == 0 && unlink(at("a/two")) == 0);
+}
+
 /* With so much memory: everything that takes some.  0, or it was refused. */
 static int with_budget(size_t bytes)
 {
     ab_tree_hub *hub = ab_tree_hub_new(&grants);
     ab_tree *one = NULL, *two = NULL;
-    ab_tree_hub_set_budget(hub, bytes);
+    ab_tree_hub_set_budget(hub, bytes, SIZE_MAX);
     int err = ab_tree_open(hub, top, 1, &go_on, &one);
     if (!err)
         err = ab_tree_open(hub, at("a"), 1, &go_on, &two);
@@ -254,6 +284,7 @@ int main(void)
     shared_folders();
     nothing_from_before();
     one_that_nobody_drains();
+    the_largest_gives_way();
     memory_refused();
     threads();
 
