@@ -8,10 +8,10 @@ local site = dofile((arg[0]:match ".*/" or "") .. "support/site.lua")
 local http, html, url = async.http, async.html, async.url
 
 local web <close> = site.open(arg)
-local limit = tonumber(site.take(arg, "limit")) or 16
+local limit = math.tointeger(site.take_number(arg, "limit") or 16)
 local depth = math.tointeger(tonumber(arg[2]))
 
-if #arg ~= 2 or not depth or depth < 0 then
+if #arg ~= 2 or not depth or depth < 0 or not limit or limit < 1 then
   io.stderr:write("Usage: ", arg[0]:match("[^/]*$"), " START DEPTH [--limit N] [--base URL]\n")
   os.exit(1)
 end

@@ -12,7 +12,8 @@ local fetch = async(function(session, queue, results)
   for url in queue do
     local content = session:get(url):text()
     local title = html.parse(content):find "title"
-    results[#results + 1] = { url, title and title:contents()[1] }
+    if not results[url] then results[#results + 1] = url end
+    results[url] = { title and title:contents()[1] }
   end
 end, "fetch")
 
@@ -35,15 +36,16 @@ end, "main")
 
 local function setup()
   local limit, parallel = math.tointeger(tonumber(arg[1])), math.tointeger(tonumber(arg[2]))
-  if #arg < 3 or not limit or not parallel then
+  if #arg < 3 or not limit or limit < 0 or not parallel or parallel < 1 then
     io.stderr:write("Usage: ", arg[0]:match("[^/]*$"), " LIMIT PARALLEL FILENAME\n")
     os.exit(1)
   end
 
   local urls = web:urls(arg[3])
   local first = table.move(urls, 1, math.min(#urls, limit), 1, {})
-  for _, result in ipairs(async.run(main(parallel, first))) do
-    print(result[1] .. " - " .. tostring(result[2]))
+  local results = async.run(main(parallel, first))
+  for _, url in ipairs(results) do
+    print(url .. " - " .. tostring(results[url][1]))
   end
 end
 

@@ -30,7 +30,11 @@ local queue = {
   "/3/howto/ipaddress.html",
 }
 
-local max_parallel = tonumber(arg[1]) or 3
+local max_parallel = math.tointeger(tonumber(arg[1] or 3))
+if not max_parallel or max_parallel < 1 then
+  io.stderr:write("Usage: ", arg[0]:match("[^/]*$"), " [MAX]\n")
+  os.exit(1)
+end
 local current_parallel = 0
 local reactor = async.future()
 

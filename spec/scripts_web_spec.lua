@@ -125,9 +125,14 @@ describe("The programs of titles", function()
     assert_printed({ lines[1], lines[2], lines[3], lines[4], "SITE/empty - nil",
       "SITE/press - The press" }, run("titles_queue.lua", 99, 1, PAGES))
     assert.equal("", run("titles_queue.lua", 0, 3, PAGES).stdout)
+    with_file({ "/pear", "/apple", "/pear" }, function(path) -- a URL has one line, as in a dict
+      assert_printed({ "SITE/pear - Pear", lines[2] }, run("titles_queue.lua", 9, 1, path))
+    end)
     assert_usage("Usage: titles_queue.lua LIMIT PARALLEL FILENAME", run("titles_queue.lua", 4, 2))
     assert_usage("Usage: titles_queue.lua LIMIT PARALLEL FILENAME",
       run("titles_queue.lua", "x", 2, PAGES))
+    assert_usage("Usage: titles_queue.lua LIMIT PARALLEL FILENAME",
+      run("titles_queue.lua", 4, 0, PAGES))
   end)
 
   it("parse what they fetch: titles in comments and scripts are none", function()
@@ -246,6 +251,10 @@ describe("The program crawl", function()
     assert_usage(usage, run("crawl.lua", "/"))
     assert_usage(usage, run("crawl.lua", "/", "deep"))
     assert_usage(usage, run("crawl.lua", "/", -1))
+    assert_usage(usage, run("crawl.lua", "/", 1, "--limit", 0))
+    assert_usage("crawl.lua: --limit needs a number, not x",
+      run("crawl.lua", "/", 1, "--limit", "x"))
+    assert_usage("crawl.lua: --limit needs a value", run("crawl.lua", "/", 1, "--limit"))
   end)
 end)
 
@@ -305,6 +314,9 @@ describe("The programs with callbacks", function()
     assert_printed(conversation(3), run "web_client_parallel.lua")
     assert_printed(conversation(1), run("web_client_parallel.lua", 1))
     assert_printed(conversation(30), run("web_client_parallel.lua", 30))
+    for _, bad in ipairs { 0, 1.5, "x" } do
+      assert_usage("Usage: web_client_parallel.lua [MAX]", run("web_client_parallel.lua", bad))
+    end
   end)
 
   it("and go on after an error", function()

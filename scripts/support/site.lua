@@ -119,22 +119,36 @@ end
 local web = {}
 local web_meta = { __index = web }
 
+local function fail(text)
+  io.stderr:write(arg[0]:match "[^/]*$", ": ", text, "\n")
+  os.exit(1)
+end
+
 -- Takes "--name VALUE" off the list; gives VALUE, or nil.
 function site.take(args, name)
-  for i = 1, #args - 1 do
+  for i = 1, #args do
     if args[i] == "--" .. name then
       table.remove(args, i)
+      if not args[i] then fail("--" .. name .. " needs a value") end
       return table.remove(args, i)
     end
   end
   return nil
 end
 
+-- The same for a number.
+function site.take_number(args, name)
+  local text = site.take(args, name)
+  local number = tonumber(text)
+  if text and not number then fail("--" .. name .. " needs a number, not " .. text) end
+  return number
+end
+
 function site.open(args)
   local base = site.take(args, "base")
   return setmetatable({
     base = base and base:gsub("/+$", ""),
-    delay = tonumber(site.take(args, "delay")) or 0.1,
+    delay = site.take_number(args, "delay") or 0.1,
   }, web_meta)
 end
 
