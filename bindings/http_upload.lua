@@ -7,6 +7,8 @@ local error, format, pcall, tostring, type = error, string.format, pcall, tostri
 
 local ANSWERED = {}
 
+local function is_cancelled(err) return type(err) == "table" and err.code == "ECANCELED" end
+
 local function fail(what, code, message, ...)
   error(core.failure(code, what, format(message, ...)), 0)
 end
@@ -38,25 +40,40 @@ local function send(what, source, feed)
   end
 end
 
+local function is_cancelled(err) return type(err) == "table" and err.code == "ECANCELED" end
+
 -- As core.fetch. Gives the response when the body is sent, or when the server wants no more of it.
+-- The fetch's own task fails only to end a wait of the iterator, and somebody takes that error: it
+-- would be reported as lost, if it came together with one of the iterator's.
 function part.upload(session, verb, method, url, low, source)
   local what = core.verb(verb)
   local feed <close> = core.feed(source.length)
-  local response
+  local response, failure, own, sent, ended
   low.feed = feed
   local ok, err = pcall(function()
     local g <close> = group()
-    local sent = false
     g:spawn(function()
-      response = core.fetch(session, verb, method, url, low)
-      if response.status < 300 then feed:wait() end
-      if not sent then error(ANSWERED, 0) end -- which ends the wait of the block
+      local fetched, got = pcall(core.fetch, session, verb, method, url, low)
+      if not fetched then
+        failure = got
+      else
+        response = got
+        if got.status < 300 then feed:wait() end
+      end
+      ended = not sent
+      if ended then error(ANSWERED, 0) end
     end)
-    send(what, source, feed)
+    local fine
+    fine, own = pcall(send, what, source, feed)
     sent = true
-    g:wait()
+    if fine or ended then g:wait() end
+    if not fine then error(own, 0) end
   end)
   low.feed = nil
+  if own and not is_cancelled(own) then
+    if response then response:close() end
+    error(own, 0)
+  end
   if response then return response end
-  error(ok and core.failure("EHTTP", what, "no response") or err, 0)
+  error(failure or own or (ok and core.failure("EHTTP", what, "no response")) or err, 0)
 end

@@ -3,6 +3,8 @@ local async = require "asyncbox"
 local fs = require "asyncbox.fs"
 local http = require "asyncbox.http"
 local net = require "asyncbox.net"
+local process = require "asyncbox.process"
+local children = require "spec.support.children"
 local clean = require "spec.support.clean"
 local cli = require "spec.support.cli"
 local errors = require "spec.support.errors"
@@ -43,6 +45,7 @@ describe("an upload", function()
   local function fine() return raw.page("200 OK", "fine") end
 
   setup(function()
+    children.warm_up()
     raw.warm_up(function(first) http.post(first, { body = pieces {} }) end)
   end)
 
@@ -387,6 +390,55 @@ describe("an upload", function()
     it("ends when the server has gone", function()
       serve_heads(function() return nil end)
       assert_code("EOF", http.post, url, { body = endless() })
+    end)
+
+    it("fails with the iterator's error, also when the server has answered", function()
+      local answered = async.event()
+      serve_heads(function(_, conn)
+        conn:write(raw.page("200 OK", "early"))
+        answered:set()
+        while conn:read(65536) do end -- luacheck: ignore
+      end)
+      local err = failure(http.put, url, { body = function()
+        answered:wait()
+        for _ = 1, 20 do async.sleep(0) end
+        error("no more", 0)
+      end })
+      assert.equal("no more", err)
+    end)
+
+    it("leaves no error that nobody takes, whatever fails at once", function()
+      serve_heads(function(_, conn)
+        while conn:read(65536) do end -- luacheck: ignore
+      end)
+      -- A script of its own: lost errors go to its standard error.
+      local path = dir.path .. "/script.lua"
+      fs.write(path, ([[
+        local async = require "asyncbox"
+        local url = %q
+        for _, how in ipairs { "close", "timeout", "raise", "cancel" } do
+          for wait = 0, 10 do
+            local session <close> = async.http.session()
+            local task = async.spawn(function()
+              local first = true
+              return session:put(url, {
+                timeout = how == "timeout" and 0.02 or nil,
+                body = function()
+                  if first then first = false return "x" end
+                  pcall(async.sleep, 0.02)
+                  if how == "raise" then session:close() end
+                  error "mine"
+                end,
+              })
+            end)
+            async.sleep(0.015 + wait * 0.001)
+            if how == "close" then session:close() elseif how == "cancel" then task:cancel() end
+            pcall(async.await, task)
+          end
+        end
+      ]]):format(url))
+      local r = process.run(cli.program(), "run", path, { timeout = 120 })
+      assert.same({ "", 0 }, { r.stderr, r.status })
     end)
 
     it("ends when a connection that was kept is lost", function()
