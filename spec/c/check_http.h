@@ -89,8 +89,7 @@ static inline int refused_once(const char *load, const char *code, int port,
     if (!status)
         status = asyncbox_run(box);
     CHECK(status == 0 || status == UV_ENOMEM || status == ASYNCBOX_ESCRIPT);
-    asyncbox_stats stats = {.size = sizeof stats};
-    asyncbox_stats_get(box, &stats);
+    asyncbox_stats stats = check_stats(box);
     CHECK_EQUAL(stats.tasks, 0);
     CHECK_EQUAL(stats.ops, 0);
     int refused = c.refused;

@@ -289,14 +289,13 @@ static int run_once(const program *p, size_t n, int on)
         CHECK_EQUAL(status, UV_ENOMEM);
     }
     CHECK(is_outcome(status));
-    asyncbox_stats stats = {.size = sizeof stats};
-    asyncbox_stats_get(box, &stats);
+    asyncbox_stats stats = check_stats(box);
     if (status != ASYNCBOX_EEXIT) {
         CHECK_EQUAL(stats.tasks, 0);
         /* A file call that was given up is in the thread pool yet. */
         while (stats.ops) {
             asyncbox_step(box, 0);
-            asyncbox_stats_get(box, &stats);
+            stats = check_stats(box);
         }
     }
     CHECK_EQUAL(stats.memory_bytes, c.bytes);
@@ -364,9 +363,7 @@ static void run_capped(const program *p)
         if (!status && !(status = check_spawn(box, p->code)))
             status = asyncbox_run(box);
         CHECK(is_outcome(status));
-        asyncbox_stats stats = {.size = sizeof stats};
-        asyncbox_stats_get(box, &stats);
-        CHECK(stats.peak_bytes <= cap);
+        CHECK(check_stats(box).peak_bytes <= cap);
         CHECK_EQUAL(asyncbox_free(box), 0);
         counter_check(&c);
     }

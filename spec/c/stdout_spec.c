@@ -204,13 +204,12 @@ static void closed_at_every_moment(void)
  * where it is. */
 static void bounded(const form *what)
 {
-    asyncbox_stats before = {.size = sizeof before}, after = before;
     int other = what->make();
     asyncbox *box = box_with_output(NULL, prints);
-    asyncbox_stats_get(box, &before);
+    asyncbox_stats before = check_stats(box);
     for (int i = 0; i < 100; i++)
         asyncbox_step(box, 0);
-    asyncbox_stats_get(box, &after);
+    asyncbox_stats after = check_stats(box);
     reader_start(other);
     asyncbox_free(box);
     reader_end();
