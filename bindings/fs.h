@@ -381,8 +381,9 @@ int ab_fs_method_truncate(lua_State *L);
 /* ---- trees of files ----
  *
  *   fs_tree.c    what they add to the module's table; what Lua parts need
- *   fs_scan.c    list, scan, and folders for walk and glob
- *   fs_scan_job.c  reading them
+ *   fs_scan.c    list, scan
+ *   fs_scan_job.c  reading folders
+ *   fs_scan_walk.c  folders for walk, and what is read ahead
  *   fs_glob.c    names and patterns; fs_glob_tree.c: a tree and patterns;
  *                fs_glob_op.c: the call
  *   fs_level.c   where a job is in a tree
@@ -396,10 +397,13 @@ void ab_fs_tree_open(lua_State *L);
 /* functions of Lua: see their files */
 int ab_fs_list_dir(lua_State *L);
 int ab_fs_scan_dir(lua_State *L);
-int ab_fs_entries(lua_State *L);
-int ab_fs_entries_next(lua_State *L);
-int ab_fs_entries_id(lua_State *L);
-int ab_fs_entries_close(lua_State *L);
+int ab_fs_walk_enter(lua_State *L);
+int ab_fs_walk_iterator(lua_State *L);
+int ab_fs_walk_step(lua_State *L);
+int ab_fs_walk_mark(lua_State *L);
+int ab_fs_walk_pending(lua_State *L);
+int ab_fs_walk_id(lua_State *L);
+int ab_fs_walk_forget(lua_State *L);
 int ab_fs_glob_call(lua_State *L);
 int ab_fs_glob_take(lua_State *L);
 int ab_fs_remove(lua_State *L);

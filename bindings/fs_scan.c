@@ -1,17 +1,10 @@
-/* fs_scan.c - folders: list, scan, and what walk reads with. */
+/* fs_scan.c - folders: list and scan. */
 #include "fs_scan.h"
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
 enum { BATCH_BYTES = 32768, FIRST_BYTES = 4096 };
-
-typedef struct scan_op {
-    ab_op op;
-    ab_fs_folder *scan;
-} scan_op;
-
-static const ab_class scan_class;
 
 /* ---- waiting ---- */
 
@@ -25,9 +18,9 @@ static void raise_failure(lua_State *L, ab_fs_folder *s, const char *what)
     ab_error_path(L, code, what, s->path);
 }
 
-static int push_scan(lua_State *L, ab_op *op)
+int ab_fs_folder_push(lua_State *L, ab_op *op)
 {
-    ab_fs_folder *s = ((scan_op *)op)->scan;
+    ab_fs_folder *s = ((ab_fs_folder_op *)op)->scan;
     s->waiter = NULL;
     if (op->status < 0)
         ab_error_path(L, op->status, op->type->name, s->path);
@@ -37,16 +30,16 @@ static int push_scan(lua_State *L, ab_op *op)
 }
 
 /* The job goes on for the next who asks, or until the scan is closed. */
-static void cancel_scan(ab_op *op)
+void ab_fs_folder_cancel(ab_op *op)
 {
-    ab_fs_folder *s = ((scan_op *)op)->scan;
+    ab_fs_folder *s = ((ab_fs_folder_op *)op)->scan;
     s->waiter = NULL;
     ab_op_finish(op, UV_ECANCELED);
 }
 
-static void drop_scan(ab_op *op)
+void ab_fs_folder_drop(ab_op *op)
 {
-    ab_fs_folder *s = ((scan_op *)op)->scan;
+    ab_fs_folder *s = ((ab_fs_folder_op *)op)->scan;
     if (!s)
         return;
     if (s->waiter == op)
@@ -54,33 +47,27 @@ static void drop_scan(ab_op *op)
     ab_fs_folder_unref(s);
 }
 
-#define SCAN_TYPE(text)                                                        \
-    {                                                                          \
-        .name = text, .size = sizeof(scan_op), .flags = AB_OP_EXTERNAL,        \
-        .push = push_scan, .cancel = cancel_scan, .drop = drop_scan            \
-    }
-static const ab_op_type scan_type = SCAN_TYPE("fs.scan");
-static const ab_op_type list_type = SCAN_TYPE("fs.list");
-static const ab_op_type walk_type = SCAN_TYPE("fs.walk");
+static const ab_op_type scan_type = AB_FS_FOLDER_TYPE("fs.scan");
+static const ab_op_type list_type = AB_FS_FOLDER_TYPE("fs.list");
 
-/* Waits until the job that runs, or a new one, is over; then k. */
-static int wait_scan(lua_State *L, ab_fs_folder *s, const ab_op_type *type,
-                     lua_KFunction k)
+int ab_fs_folder_wait(lua_State *L, ab_fs_folder *s, const ab_op_type *type,
+                      lua_KFunction k)
 {
-    scan_op *o = (scan_op *)ab_op_new(L, type);
-    int err = s->running ? 0 : ab_fs_folder_start(s);
+    ab_fs_folder_op *o = (ab_fs_folder_op *)ab_op_new(L, type);
+    int err = s->running || s->early ? 0 : ab_fs_folder_start(s);
     if (err)
         return ab_op_fail(L, &o->op, err, "path", s->path);
     o->scan = s;
     s->refs++;
     s->waiter = &o->op;
+    if (!s->running)
+        ab_op_finish(&o->op, 0);
     return ab_task_parkk(L, &o->op, 0, k);
 }
 
-/* Pushes a new object. */
-static ab_fs_folder *new_scan(lua_State *L, const char *path, size_t cap)
+ab_fs_folder *ab_fs_folder_new(lua_State *L, ab_fs_folder **object,
+                               const char *path, size_t cap)
 {
-    ab_fs_folder **object = ab_object_new(L, &scan_class, sizeof *object, 0);
     ab_fs_folder *s = ab_box_alloc_or_raise(L, sizeof *s);
     ab_fs_folder_init(s, ab_box_of(L));
     *object = s;
@@ -91,6 +78,14 @@ static ab_fs_folder *new_scan(lua_State *L, const char *path, size_t cap)
     s->bytes = ab_box_alloc_or_raise(L, cap);
     s->cap = cap;
     return s;
+}
+
+/* Pushes a new object. */
+static ab_fs_folder *new_scan(lua_State *L, const char *path, size_t cap)
+{
+    ab_fs_folder **object =
+        ab_object_new(L, &ab_fs_folder_class, sizeof *object, 0);
+    return ab_fs_folder_new(L, object, path, cap);
 }
 
 /* ---- giving ---- */
@@ -111,7 +106,7 @@ static int give(lua_State *L, ab_fs_folder *s)
 
 static ab_fs_folder *self_of(lua_State *L)
 {
-    ab_fs_folder *s = *(ab_fs_folder **)ab_self(L, &scan_class);
+    ab_fs_folder *s = *(ab_fs_folder **)ab_self(L, &ab_fs_folder_class);
     if (!s) /* a finalizer of the script got hold of it */
         luaL_error(L, "attempt to use a scan that was collected");
     return s;
@@ -137,7 +132,7 @@ static int l_next(lua_State *L)
                                            "another task is waiting for it",
                                            "path", s->path});
     if (s->running)
-        return wait_scan(L, s, &scan_type, next_done);
+        return ab_fs_folder_wait(L, s, &scan_type, next_done);
     if (s->failed)
         raise_failure(L, s, scan_type.name);
     if (give(L, s))
@@ -148,7 +143,7 @@ static int l_next(lua_State *L)
         return 1;
     }
     s->at = s->len = s->count = s->given = 0;
-    return wait_scan(L, s, &scan_type, next_done);
+    return ab_fs_folder_wait(L, s, &scan_type, next_done);
 }
 
 static int l_close(lua_State *L)
@@ -159,7 +154,7 @@ static int l_close(lua_State *L)
 
 static int l_gc(lua_State *L)
 {
-    ab_fs_folder **object = ab_self(L, &scan_class);
+    ab_fs_folder **object = ab_self(L, &ab_fs_folder_class);
     ab_fs_folder *s = *object;
     if (s) {
         *object = NULL;
@@ -173,7 +168,7 @@ static const luaL_Reg methods[] = {
     {"next", l_next}, {"close", l_close}, {NULL, NULL}};
 static const luaL_Reg metas[] = {
     {"__call", l_next}, {"__close", l_close}, {"__gc", l_gc}, {NULL, NULL}};
-static const ab_class scan_class = {"Scan", methods, metas};
+const ab_class ab_fs_folder_class = {"Scan", methods, metas};
 
 /* ---- functions ---- */
 
@@ -196,7 +191,7 @@ int ab_fs_scan_dir(lua_State *L)
     ab_grants_check_path(L, AB_GRANT_READ, scan_type.name, path);
     lua_settop(L, 1);
     ab_fs_folder *s = new_scan(L, path, BATCH_BYTES);
-    return wait_scan(L, s, &scan_type, scan_done);
+    return ab_fs_folder_wait(L, s, &scan_type, scan_done);
 }
 
 static int list_done(lua_State *L, int status, lua_KContext ctx)
@@ -222,53 +217,5 @@ int ab_fs_list_dir(lua_State *L)
     lua_settop(L, 1);
     ab_fs_folder *s = new_scan(L, path, FIRST_BYTES);
     s->whole = 1;
-    return wait_scan(L, s, &list_type, list_done);
-}
-
-static int entries_done(lua_State *L, int status, lua_KContext ctx)
-{
-    (void)status;
-    (void)ctx;
-    lua_settop(L, 3);
-    return 1;
-}
-
-/* For walk: (path, follow) gives a Scan that is read. */
-int ab_fs_entries(lua_State *L)
-{
-    ab_task_check(L, walk_type.name);
-    const char *path = ab_fs_check_path(L, 1);
-    int follow = lua_toboolean(L, 2);
-    ab_grants_check_path(L, AB_GRANT_READ, walk_type.name, path);
-    lua_settop(L, 2);
-    ab_fs_folder *s = new_scan(L, path, FIRST_BYTES);
-    s->whole = 1;
-    s->no_follow = !follow;
-    return wait_scan(L, s, &walk_type, entries_done);
-}
-
-/* The next of a Scan that is read: name, kind; nothing at the end. */
-int ab_fs_entries_next(lua_State *L)
-{
-    ab_fs_folder **object = ab_object_test(L, 1, &scan_class);
-    return object && *object ? give(L, *object) : 0;
-}
-
-/* What tells its folder from others. */
-int ab_fs_entries_id(lua_State *L)
-{
-    ab_fs_folder **object = ab_object_test(L, 1, &scan_class);
-    if (!object || !*object)
-        return 0;
-    lua_pushfstring(L, "%I:%I", (LUAI_UACINT)(*object)->dev,
-                    (LUAI_UACINT)(*object)->ino);
-    return 1;
-}
-
-int ab_fs_entries_close(lua_State *L)
-{
-    ab_fs_folder **object = ab_object_test(L, 1, &scan_class);
-    if (object && *object)
-        ab_fs_folder_release(*object);
-    return 0;
+    return ab_fs_folder_wait(L, s, &list_type, list_done);
 }

@@ -136,10 +136,13 @@ static const luaL_Reg core[] = {
     {"remove_now", ab_fs_remove_now},
     {"glob", ab_fs_glob_call},
     {"glob_take", ab_fs_glob_take},
-    {"entries", ab_fs_entries},
-    {"entries_next", ab_fs_entries_next},
-    {"entries_id", ab_fs_entries_id},
-    {"entries_close", ab_fs_entries_close},
+    {"enter", ab_fs_walk_enter},
+    {"iterator", ab_fs_walk_iterator},
+    {"step", ab_fs_walk_step},
+    {"mark", ab_fs_walk_mark},
+    {"pending", ab_fs_walk_pending},
+    {"id", ab_fs_walk_id},
+    {"forget", ab_fs_walk_forget},
     {NULL, NULL},
 };
 

@@ -1,8 +1,8 @@
 -- fs_walk.lua - fs.walk, a folder at a time, and the patterns of fs.glob.
 -- Gets the module's table and the primitives of fs_tree.c.
 local fs, core = ...
-local entries, next_entry, id_of = core.entries, core.entries_next, core.entries_id
-local forget, probe = core.entries_close, core.probe
+local read_folder, step, pending, mark = core.enter, core.step, core.pending, core.mark
+local id_of, forget, probe = core.id, core.forget, core.probe
 local misuse, check_options, check, sleep = core.misuse, core.options, core.check, core.sleep
 local pcall, error, type, next, setmetatable = pcall, error, type, next, setmetatable
 local sub, find, gsub, byte = string.sub, string.find, string.gsub, string.byte
@@ -37,19 +37,21 @@ local CLOSED = { ENOENT = true, ENOTDIR = true, ELOOP = true, EACCES = true, EPE
 local function code_of(err) return type(err) == "table" and err.code end
 
 -- ---- walk ----
+--
+-- A walk is a list of levels, the innermost folder last. [0] is that folder as
+-- fs_scan_walk.c wants it, when it need only give its entries.
 
--- One level of it: a folder that is read, and which folders it lies in.
+-- One level more: a folder that is read, and which folders it lies in.
 local function enter(w, path, depth)
   local level = w[depth]
   local follow = w.follow or depth == 0
-  local ok, found = pcall(entries, path, follow)
+  local ok, found = pcall(read_folder, path, follow, level and level.folder, w.ahead)
   if not ok then
-    if depth > 0 and GONE[code_of(found)] then return false end
+    if depth > 0 and GONE[code_of(found)] then return end
     if depth == 0 or not w.on_error or not code_of(found) or found.code == "ECANCELED" then
       error(found, 0)
     end
-    w.on_error(found, path)
-    return true
+    return w.on_error(found, path)
   end
   local id
   if w.follow then
@@ -57,15 +59,14 @@ local function enter(w, path, depth)
     local outer = level
     while outer do
       if outer.id == id then -- a link to a folder that it lies in
-        forget(found)
-        return true
+        return forget(found)
       end
       outer = outer.outer
     end
   end
   w.depth = depth + 1
-  w[depth + 1] = { entries = found, path = path, id = id, outer = level }
-  return true
+  w[depth + 1] = { folder = found, id = id, outer = level }
+  w[0] = w.fast and found
 end
 
 local walk_meta = { __name = "Walk" }
@@ -73,41 +74,43 @@ walk_meta.__index = walk_meta
 
 function walk_meta.close(w)
   for depth = 1, w.depth do
-    forget(w[depth].entries)
+    forget(w[depth].folder)
     w[depth] = nil
   end
-  w.depth, w.pending = 0, nil
+  w.depth, w[0] = 0, nil
 end
 walk_meta.__close = walk_meta.close
 
 -- The folder that was given last is entered now, not before: so the loop's body
 -- may have removed or made something in it, and `enter` is asked late.
-function walk_meta.__call(w)
-  check "fs.walk"
-  local pending = w.pending
-  if pending then
-    w.pending = nil
-    if not w.enter or w.enter(pending, w.depth) then enter(w, pending, w.depth) end
+walk_meta.__call = core.iterator(function(w)
+  local depth = w.depth
+  local level = w[depth]
+  local path = level and pending(level.folder)
+  if path and depth < w.max_depth and (not w.enter or w.enter(path, depth)) then
+    enter(w, path, depth)
   end
   while w.depth > 0 and w.max_depth > 0 do
-    local depth = w.depth
-    local level = w[depth]
-    local name, kind = next_entry(level.entries)
+    depth = w.depth
+    level = w[depth]
+    local name, kind = step(level.folder)
     if name then
-      local path = join(level.path, name)
       if kind == "link" and w.follow then
-        local ok, target = pcall(probe, path)
-        if ok and target == "directory" then kind = target end
+        local ok, target = pcall(probe, name)
+        if ok and target == "directory" then
+          kind = target
+          mark(level.folder)
+        end
         if not ok and not CLOSED[code_of(target)] then error(target, 0) end
       end
-      if kind == "directory" and depth < w.max_depth then w.pending = path end
-      return path, kind, depth
+      return name, kind, depth
     end
-    forget(level.entries)
+    forget(level.folder)
     w[depth] = nil
     w.depth = depth - 1
+    w[0] = w.fast and depth > 1 and w[depth - 1].folder
   end
-end
+end)
 
 function fs.walk(path, options)
   check "fs.walk"
@@ -119,6 +122,9 @@ function fs.walk(path, options)
   w.enter = check_kind("fs.walk", options, "enter", "function")
   w.on_error = check_kind("fs.walk", options, "on_error", "function")
   w.max_depth = core.integer(options, "max_depth", math.maxinteger)
+  w.fast = not w.follow and w.max_depth > 0
+  -- What `enter` may refuse is not touched before it is asked.
+  w.ahead = not w.follow and not w.enter
   enter(w, path, 0)
   return w, nil, nil, w
 end

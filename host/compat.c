@@ -24,6 +24,10 @@
  * EAGAIN; it asks to be called again. */
 #define TRIES 32
 
+#ifndef RESOLVE_CACHED
+#define RESOLVE_CACHED 0x20
+#endif
+
 static int open_beneath_kernel(int dir, const char *path, int flags, int mode,
                                unsigned how)
 {
@@ -34,16 +38,33 @@ static int open_beneath_kernel(int dir, const char *path, int flags, int mode,
     ask.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
     if (how & AB_BENEATH_NO_SYMLINKS)
         ask.resolve |= RESOLVE_NO_SYMLINKS;
+    if (how & AB_BENEATH_CACHED)
+        ask.resolve |= RESOLVE_CACHED;
     for (int i = 0; i < TRIES; i++) {
         long fd = syscall(SYS_openat2, dir, path, &ask, sizeof ask);
         if (fd >= 0)
             return (int)fd;
-        if (errno != EAGAIN && errno != EINTR)
+        if ((errno != EAGAIN && errno != EINTR) || how & AB_BENEATH_CACHED)
             return -errno;
     }
     return -EAGAIN;
 }
+
+int ab_compat_open_cached(const char *path)
+{
+    struct open_how ask = {0};
+    ask.flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    ask.resolve = RESOLVE_CACHED;
+    long fd = syscall(SYS_openat2, AT_FDCWD, path, &ask, sizeof ask);
+    return fd >= 0 ? (int)fd : -errno;
+}
 #else
+int ab_compat_open_cached(const char *path)
+{
+    (void)path;
+    return -EAGAIN;
+}
+
 static int open_beneath_kernel(int dir, const char *path, int flags, int mode,
                                unsigned how)
 {
@@ -121,7 +142,7 @@ int ab_compat_open_beneath(int dir, const char *path, int flags, int mode,
     if (!(how & AB_BENEATH_WALK)) {
         int fd = open_beneath_kernel(dir, path, flags, mode, how);
         /* EPERM: a seccomp filter that is older than the call. */
-        if (fd != -ENOSYS && fd != -EPERM)
+        if ((fd != -ENOSYS && fd != -EPERM) || how & AB_BENEATH_CACHED)
             return fd;
     }
     return open_beneath_walk(dir, path, flags, mode);
@@ -154,6 +175,29 @@ int ab_compat_is_proc(int fd)
     (void)fd;
     return 0;
 #endif
+}
+
+int ab_compat_tells_changes(int fd)
+{
+#ifdef __linux__
+    static const unsigned known[] = {
+        0xef53,     /* ext2 to ext4 */
+        0x58465342, /* xfs */
+        0x9123683e, /* btrfs */
+        0xf2f52010, /* f2fs */
+        0x01021994, /* tmpfs */
+        0x794c7630, /* overlayfs */
+    };
+    struct statfs fs;
+    if (fstatfs(fd, &fs) < 0)
+        return 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if ((unsigned)fs.f_type == known[i])
+            return 1;
+#else
+    (void)fd;
+#endif
+    return 0;
 }
 
 static int is_reopenable(int fd)

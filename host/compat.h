@@ -19,7 +19,8 @@
 
 enum {
     AB_BENEATH_NO_SYMLINKS = 1, /* none at all on the way, nor at the end */
-    AB_BENEATH_WALK = 2         /* do not use openat2: for specs */
+    AB_BENEATH_WALK = 2,        /* do not use openat2: for specs */
+    AB_BENEATH_CACHED = 4       /* as ab_compat_open_cached */
 };
 
 /* openat(2) that cannot leave the folder `dir`: neither `..` nor a symlink
@@ -32,6 +33,17 @@ enum {
  * come again. */
 int ab_compat_open_beneath(int dir, const char *path, int flags, int mode,
                            unsigned how);
+
+/* Opens a folder as a place (see AB_O_PATH), no link itself, and never waits
+ * for a disk or a network: what the kernel does not know by heart is EAGAIN, as
+ * is everything where that cannot be asked for.  A descriptor (close-on-exec),
+ * or a negative errno. */
+int ab_compat_open_cached(const char *path);
+
+/* Does a folder on this file system get another st_ctim with whatever is made,
+ * renamed or removed in it, two seconds apart or more, and can fstat say so
+ * without waiting?  Of local ones that are known to. */
+int ab_compat_tells_changes(int fd);
 
 /* Opens what `fd` is open on anew, O_RDONLY or O_WRONLY as `access` says and
  * without blocking: status flags are then the new descriptor's own, and whoever

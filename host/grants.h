@@ -116,6 +116,11 @@ int ab_grants_denied_path(lua_State *L, ab_grant_kind kind, const char *op,
 int ab_grants_open(const ab_grants *grants, const char *path, int flags,
                    int mode);
 
+/* The same of a folder, for fstat only: never waits, so that the loop's thread
+ * may call it.  Negative when it is no folder, not granted, or when the kernel
+ * would have to look it up: then nothing is known. */
+int ab_grants_open_cached(const ab_grants *grants, const char *path);
+
 #define AB_LEAF_MAX 256
 
 /* Opens the folder that holds `path`, for the *at() calls that make, replace or

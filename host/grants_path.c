@@ -342,6 +342,22 @@ int ab_grants_open(const ab_grants *grants, const char *path, int flags,
     return fd;
 }
 
+int ab_grants_open_cached(const ab_grants *grants, const char *path)
+{
+    if (grants->trusted)
+        return ab_compat_open_cached(path);
+    if (grants->walk || *path == '\0')
+        return UV_EAGAIN;
+    char *abs = make_absolute(path);
+    if (!abs)
+        return UV_ENOMEM;
+    int fd = open_by_rules(grants, AB_GRANT_READ, abs,
+                           AB_O_PATH | O_DIRECTORY | O_NOFOLLOW, 0,
+                           AB_BENEATH_CACHED);
+    free(abs);
+    return fd;
+}
+
 /* ---- folders ---- */
 
 /* Splits `path` (changed) into its folder and the name in it. */

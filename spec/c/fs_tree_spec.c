@@ -39,6 +39,8 @@ static const char everything[] =
     "end)\n"
     "  spawn(function() for _ in fs.walk(dir) do end end)\n"
     "  spawn(fs.glob, dir .. '/**/1*')\n"
+    /* old enough to be read ahead; not granted in a sandbox */
+    "  spawn(pcall, function() for _ in fs.walk('/usr/share') do end end)\n"
     "  spawn(pcall, fs.copy, dir .. '/t', dir .. '/u' .. i, tree)\n"
     "  spawn(pcall, fs.copy, dir .. '/big', dir .. '/v' .. i)\n"
     "  spawn(pcall, fs.remove, dir .. '/u' .. i, tree)\n"

@@ -95,6 +95,17 @@ static const char files[] =
     "  end)\n"
     "end\n"
     "async.gather(tasks)\n"
+    "local found = spawn(fs.glob, '/etc/**/*.conf')\n"
+    "local walks = {}\n"
+    "for i = 1, 3 do\n"
+    "  walks[i] = spawn(function()\n"
+    "    for _ in fs.walk('/etc') do end\n"
+    "  end)\n"
+    "end\n"
+    "async.sleep(0.001)\n"
+    "walks[3]:cancel()\n"
+    "pcall(walks[3].await, walks[3])\n"
+    "async.gather(walks[1], walks[2], found)\n"
     "assert(fs.write(dir .. '/shared', 'text', {atomic = true}))\n"
     "assert(fs.read(dir .. '/shared') == 'text')\n";
 
