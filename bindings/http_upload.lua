@@ -40,8 +40,6 @@ local function send(what, source, feed)
   end
 end
 
-local function is_cancelled(err) return type(err) == "table" and err.code == "ECANCELED" end
-
 -- As core.fetch. Gives the response when the body is sent, or when the server wants no more of it.
 -- The fetch's own task fails only to end a wait of the iterator, and somebody takes that error: it
 -- would be reported as lost, if it came together with one of the iterator's.
