@@ -177,6 +177,22 @@ local function check_stdin(what, options)
   end
 end
 
+-- What a child has written so far, of which nothing was taken.
+local function heard(stream, max)
+  if not stream then return nil end
+  local ok, data = pcall(timeout, 0, stream.read, stream, max > 0 and max or 1)
+  return ok and data or ""
+end
+
+local function raise_timeout(what, commands, children, max, text)
+  local n, errs = #children, {}
+  local err = failure("ETIMEDOUT", what, text, commands[1][1])
+  err.stdout = heard(children[n].stdout, max)
+  for i = 1, n do errs[#errs + 1] = heard(children[i].stderr, max) end
+  err.stderr = errs[1] and concat(errs)
+  error(err, 0)
+end
+
 local function run_all(what, commands, options)
   core.check(what)
   core.options(options, what, "input", "timeout", "max_output", "check", "linger", "stdin",
@@ -200,7 +216,7 @@ local function run_all(what, commands, options)
   if seconds then
     local ok, err = pcall(timeout, seconds, collect, what, commands, children, input, max, linger)
     if not ok and type(err) == "table" and err.code == "ETIMEDOUT" then
-      error(failure("ETIMEDOUT", what, err.message, commands[1][1]), 0)
+      raise_timeout(what, commands, children, max, err.message)
     end
     if not ok then error(err, 0) end
     result = err

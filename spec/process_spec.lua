@@ -124,6 +124,24 @@ describe("process", function()
     it("ends the program when its time is over", function()
       local err = failure(run, "sleep", "100", { timeout = 0.05 })
       assert.are.equal("process.run: timed out after 0.05 s (ETIMEDOUT)", tostring(err))
+      assert.are.same({ "sleep", "", "" }, { err.program, err.stdout, err.stderr })
+    end)
+
+    it("tells what a program wrote before its time was over", function()
+      -- How long it takes to write is up to the machine: again, with more time.
+      local code, seconds = "head -c 100000 /dev/zero; echo why >&2; exec sleep 100", 0.1
+      local err
+      repeat
+        err = failure(run, "sh", "-c", code, { timeout = seconds })
+        seconds = seconds * 2
+      until #err.stderr > 0 or seconds > 30
+      assert.are.equal(100000, #err.stdout)
+      assert.are.equal("why\n", err.stderr)
+      err = failure(run, "yes", { timeout = 0.01, stderr = "null" })
+      assert.is_string(err.stdout)
+      assert.is_nil(err.stderr)
+      err = failure(process.pipe, { { "sleep", "100" }, { "cat" } }, { timeout = 0.01 })
+      assert.are.same({ "sleep", "", "" }, { err.program, err.stdout, err.stderr })
     end)
 
     it("ends the program when it writes too much", function()
