@@ -24,10 +24,9 @@ ab_feed *ab_http_feed(lua_State *L, int idx)
 
 static int feed_close(lua_State *L)
 {
-    ab_feed **slot = ab_self(L, &feed_class);
-    if (*slot)
-        ab_feed_free(*slot);
-    *slot = NULL;
+    ab_feed *feed = ab_object_take(L, &feed_class);
+    if (feed)
+        ab_feed_free(feed);
     return 0;
 }
 

@@ -17,10 +17,9 @@ const ab_class ab_stream_tls_context_class = {"TlsContext", NULL,
 
 static int context_gc(lua_State *L)
 {
-    ab_tls_context **object = ab_self(L, &ab_stream_tls_context_class);
-    if (*object)
-        ab_tls_context_unref(*object);
-    *object = NULL;
+    ab_tls_context *context = ab_object_take(L, &ab_stream_tls_context_class);
+    if (context)
+        ab_tls_context_unref(context);
     return 0;
 }
 
