@@ -5,7 +5,7 @@ local start, failure, misuse = core.spawn, core.failure, core.misuse
 local group, timeout, shield, wait = async.group, async.timeout, async.shield, async.wait
 local pcall, error, type, next, select = pcall, error, type, next, select
 local setmetatable, tostring = setmetatable, tostring
-local concat, unpack = table.concat, table.unpack
+local concat, move = table.concat, table.move
 
 local process = {}
 
@@ -250,7 +250,7 @@ function process.pipe(list, options)
           "': options are a table after the list of commands")
       end
     end
-    commands[i] = { command[1], { unpack(command, 2) } }
+    commands[i] = { command[1], move(command, 2, #command, 1, {}) }
   end
   return run_all("process.pipe", commands, options)
 end

@@ -432,6 +432,12 @@ describe("process", function()
   end)
 
   describe("pipe", function()
+    it("says what the system does when there are too many arguments", function()
+      local command = { "true" }
+      for i = 2, 1000100 do command[i] = "x" end
+      assert.are.equal("E2BIG", code_of(pipe, { command, { "cat" } }))
+    end)
+
     it("connects programs", function()
       local r = pipe { { "printf", "b\\na\\nc\\n" }, { "sort", "-r" }, { "head", "-2" } }
       assert.are.equal("c\nb\n", r.stdout)
