@@ -4,7 +4,7 @@ local async, core, line_of = ...
 local now, spawn, is_task = async.now, async.spawn, core.is_task
 local misuse, check_options, terminal = core.misuse, core.options, core.terminal
 local type, pairs, getmetatable, setmetatable = type, pairs, getmetatable, setmetatable
-local pcall, tostring, format = pcall, tostring, string.format
+local pcall, select, tostring, format = pcall, select, tostring, string.format
 local concat, remove, pack = table.concat, table.remove, table.pack
 local stdout = io.stdout
 local stderr = io.stderr or async.stderr -- a sandbox has no io.stderr
@@ -235,9 +235,20 @@ local function each(list)
   end
 end
 
+-- All that follows `in`, as pairs, ipairs or io.lines give it.
+local function iterate_generic(f, state, control, closing)
+  local bar = make(nil, nil, f)
+  if closing == nil then return bar, state, control, bar end
+  return bar, state, control, setmetatable({}, { __close = function()
+    local _ <close> = bar
+    local _ <close> = closing
+  end })
+end
+
 -- for x in progress(what [, options])
-local function iterate(_, what, options)
+local function iterate(_, what, options, ...)
   local bar
+  if is_callable(what) and select("#", ...) > 0 then return iterate_generic(what, options, ...) end
   if type(what) == "function" or type(what) == "userdata" or is_callable(what) then
     bar = make(options, nil, what)
   elseif type(what) == "table" then

@@ -91,6 +91,19 @@ describe("progress", function()
     assert.same({ "a", "b", "x1", "y2", "q" }, got)
   end)
 
+  it("gives what pairs, ipairs and io.lines give, and closes that", function()
+    assert_writes("2it [00:02,  1.00it/s]\n1it [00:01,  1.00it/s]\n1it [00:00, ?it/s]\n", [[
+      for i, x in progress(ipairs { "a", "b" }) do assert(x == ("ab"):sub(i, i)) sleep(1) end
+      for k, v in progress(pairs { a = 1 }) do assert(k == "a" and v == 1) sleep(1) end
+      local closed = false
+      local closing = setmetatable({}, { __close = function() closed = true end })
+      for x in progress(function(s, c) return s > c and c + 1 end, 2, 0, closing) do
+        if x == 2 then break end
+      end
+      assert(closed)
+    ]])
+  end)
+
   it("lets what it goes through wait", function()
     local queue, got = async.queue(), {}
     async.spawn(function()
