@@ -215,6 +215,7 @@ int ab_fs_walk_enter(lua_State *L)
             return ab_error_path(L, err, walk_type.name, path);
     }
     s->depth = outer ? outer->depth + 1 : 1;
+    s->misses = outer ? outer->misses : 0;
     if (outer && !outer->closed && lua_toboolean(L, 4))
         look_ahead(outer);
     return ab_fs_folder_wait(L, s, &walk_type, enter_done);
