@@ -36,17 +36,20 @@ static line trim(line l)
     return l;
 }
 
-/* Takes the next field off `rest`: its name and its value.  A value that was
- * folded over lines (obsolete, but seen) keeps only its first. */
+/* Takes the next field off `rest`: its name and its value, which may be folded
+ * over lines (obsolete, but seen): see push_value. */
 static int next_field(line *rest, line *name, line *value)
 {
     line l;
     while (next_line(rest, &l)) {
         const char *colon = memchr(l.text, ':', (size_t)(l.end - l.text));
         if (!colon || colon == l.text || is_blank(*l.text))
-            continue; /* the status line, the last line, folded ones */
+            continue; /* the status line, the last line */
         *name = trim((line){l.text, colon});
-        *value = trim((line){colon + 1, l.end});
+        const char *from = colon + 1;
+        while (rest->text < rest->end && is_blank(*rest->text))
+            next_line(rest, &l);
+        *value = trim((line){from, l.end});
         return 1;
     }
     return 0;
@@ -62,6 +65,28 @@ static line after_status(const char *head, size_t bytes)
 static void push_line(lua_State *L, line l)
 {
     lua_pushlstring(L, l.text, (size_t)(l.end - l.text));
+}
+
+/* One space for each line break and the blanks around it, as RFC 9112, 5.2,
+ * wants it. */
+static void push_value(lua_State *L, line value)
+{
+    luaL_Buffer b;
+    line rest = value, l;
+    if (!memchr(value.text, '\n', (size_t)(value.end - value.text))) {
+        push_line(L, value);
+        return;
+    }
+    luaL_buffinit(L, &b);
+    while (next_line(&rest, &l)) {
+        l = trim(l);
+        if (l.text == l.end)
+            continue;
+        if (luaL_bufflen(&b))
+            luaL_addchar(&b, ' ');
+        luaL_addlstring(&b, l.text, (size_t)(l.end - l.text));
+    }
+    luaL_pushresult(&b);
 }
 
 static void push_lower(lua_State *L, line l)
@@ -94,11 +119,11 @@ void ab_head_push_fields(lua_State *L, const char *head, size_t bytes)
         lua_pushvalue(L, -1);
         if (lua_rawget(L, table) == LUA_TSTRING) {
             lua_pushliteral(L, ", ");
-            push_line(L, value);
+            push_value(L, value);
             lua_concat(L, 3);
         } else {
             lua_pop(L, 1);
-            push_line(L, value);
+            push_value(L, value);
         }
         lua_rawset(L, table);
     }
@@ -157,7 +182,7 @@ void ab_head_push_values(lua_State *L, const char *head, size_t bytes,
         if ((size_t)(name.end - name.text) != n ||
             strncasecmp(name.text, wanted, n) != 0)
             continue;
-        push_line(L, value);
+        push_value(L, value);
         lua_rawseti(L, -2, ++count);
     }
 }

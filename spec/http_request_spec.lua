@@ -374,6 +374,19 @@ describe("a request", function()
     end)
   end)
 
+  it("gives a header that is folded over lines as one", function()
+    server.listener:close()
+    server = raw.serve(function()
+      return raw.page("200 OK", "x", "Folded: a \r\n  b\r\n\tc", "Late:\r\n here", "Next: d",
+        "Folded: e\r\n ", "Empty:\r\n  ")
+    end)
+    local response = http.get(server.url)
+    assert.equal("a b c, e", response.headers.folded)
+    assert.same({ "a b c", "e" }, response:header_values "folded")
+    assert.same({ "here", "d", "" },
+      { response.headers.late, response.headers.next, response.headers.empty })
+  end)
+
   it("raises for a bad status when it is told to", function()
     server.listener:close()
     server = raw.serve(function() return raw.page("404 Not Found", "") end)
