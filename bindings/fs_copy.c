@@ -18,6 +18,7 @@ typedef struct copy_op {
     ab_fs_op base; /* path, to */
     int recursive, overwrite, times;
     int no_clone; /* the file systems can't */
+    int bad_link; /* a sandbox may not copy the link `failed` */
     const char *why;
     char *failed; /* malloc's: which entry; NULL: path itself */
     dev_t made_dev;
@@ -121,8 +122,7 @@ static int copy_link(copy_op *c, int from, const char *name, int dir)
         return code();
     target[n] = '\0';
     if (!c->base.op.box->grants.trusted && may_lead_out(target)) {
-        c->base.refused_kind = AB_GRANT_WRITE;
-        c->base.refused = c->base.to;
+        c->bad_link = 1;
         return ASYNCBOX_EDENIED;
     }
     if (symlinkat(target, dir, name) == 0)
@@ -340,6 +340,10 @@ static int run_copy(ab_fs_job *job)
 static int push_copy(lua_State *L, ab_op *op)
 {
     copy_op *c = (copy_op *)op;
+    if (c->bad_link && c->failed)
+        return ab_grants_deny(L, op->type->name, "path", c->failed,
+                              "a sandbox copies no link whose text is absolute "
+                              "or has '..'");
     if (op->status >= 0 || op->status == ASYNCBOX_EDENIED)
         return ab_fs_push_true(L, op);
     ab_error_push(L, op->status,

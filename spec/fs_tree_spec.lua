@@ -276,6 +276,10 @@ describe("fs.copy", function()
     put("in/x", "")
     assert.are.equal("EDENIED EDENIED EDENIED EDENIED true EDENIED EDENIED", (sandboxed(
       { "--allow-write=" .. at "in", "--allow-read=" .. at "in" }, code):gsub("\t", " ")))
+    local both = { "--allow-write=" .. at "in", "--allow-read=" .. at "in" }
+    assert.are.equal("in/d/l", sandboxed(both, [[
+      local err = select(2, pcall(fs.copy, "in/d", "in/f", { recursive = true }))
+      if err.code == "EDENIED" and err.hint:find "no link" then print(err.path) end]]))
     assert.are.equal(("EDENIED "):rep(7):sub(1, -2), (sandboxed(
       { "--allow-write=" .. at "in" }, code):gsub("\t", " ")))
   end)
