@@ -147,6 +147,19 @@ int ab_grants_open_place(const ab_grants *grants, ab_grant_kind kind,
  * at the file system: a few calls that don't wait for a disk but in theory. */
 int ab_grants_open_socket(const ab_grants *grants, const char *path);
 
+/* For grants_*.c: `path` from the root of the file system, without doubled
+ * slashes and "." between them; ".." and a slash at the end stay, they mean
+ * something.
+ * NULL: no memory, or no current folder.  Freed by the caller. */
+char *ab_path_absolute(const char *path);
+/* The real path of `abs`; of something that is not there, the real path of the
+ * folder that is and the rest as it stands.  NULL when there is no telling.
+ * Freed by the caller. */
+char *ab_path_real(const char *abs);
+/* The part of `abs` below the rule's path ("" is the path itself), or NULL when
+ * the text isn't below it. */
+const char *ab_grant_below(const ab_grant_rule *rule, const char *abs);
+
 /* Is one of the names in it ".."?  Looks at the text only. */
 int ab_path_has_dotdot(const char *path);
 

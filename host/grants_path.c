@@ -1,190 +1,21 @@
-/* grants_path.c - what may be opened: roots, and paths below them.
+/* grants_path.c - opens what is below the roots (grants_root.c) of a box.
  *
  * Never decides on the text of a path alone.  The text only chooses which root
  * to try first; the kernel then opens below that root's descriptor and refuses
  * whatever leads out.  A path that it refuses may still mean a granted place (a
  * symlink from one root to another, an absolute link inside of one): it is then
- * resolved here, and what came out is opened below a root without following
+ * resolved, and what came out is opened below a root without following
  * any symlink, so a link that is swapped meanwhile is refused again. */
 #include "asyncbox.h"
 #include "compat.h"
 #include "grants.h"
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
-
-/* ---- paths as text ---- */
-
-/* `path` from the root of the file system, without doubled slashes and without
- * "." between them; ".." and a slash at the end stay, they mean something.
- * NULL: no memory, or no current folder.  Freed by the caller. */
-static char *make_absolute(const char *path)
-{
-    char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0);
-    if (path[0] != '/' && !cwd)
-        return NULL;
-    size_t cwd_len = cwd ? strlen(cwd) : 0;
-    char *out = malloc(cwd_len + strlen(path) + 3);
-    if (!out) {
-        free(cwd);
-        return NULL;
-    }
-    if (cwd)
-        memcpy(out, cwd, cwd_len);
-    free(cwd);
-    char *end = out + cwd_len;
-    if (end == out || end[-1] != '/')
-        *end++ = '/';
-    for (const char *p = path; *p;) {
-        size_t len = strcspn(p, "/");
-        size_t slashes = strspn(p + len, "/");
-        if (len > 0 && !(len == 1 && p[0] == '.')) {
-            memcpy(end, p, len);
-            end += len;
-            if (slashes)
-                *end++ = '/';
-        }
-        p += len + slashes;
-    }
-    *end = '\0';
-    return out;
-}
-
-/* The last component of an absolute path, cut off: *abs keeps the folder. */
-static char *cut_leaf(char *abs)
-{
-    char *slash = strrchr(abs, '/');
-    if (!slash)
-        return abs + strlen(abs);
-    *slash = '\0';
-    return slash + 1;
-}
-
-int ab_path_has_dotdot(const char *path)
-{
-    for (const char *p = path; *p;) {
-        size_t len = strcspn(p, "/");
-        if (len == 2 && p[0] == '.' && p[1] == '.')
-            return 1;
-        p += len + strspn(p + len, "/");
-    }
-    return 0;
-}
-
-/* The part of `abs` below the rule's path ("" is the path itself), or NULL when
- * the text isn't below it. */
-static const char *below(const ab_grant_rule *rule, const char *abs)
-{
-    size_t len = strlen(rule->path);
-    if (len == 1) /* "/" */
-        return abs + 1;
-    if (strncmp(abs, rule->path, len) != 0)
-        return NULL;
-    if (abs[len] == '\0')
-        return abs + len;
-    return abs[len] == '/' ? abs + len + 1 : NULL;
-}
-
-static int is_below_any(const ab_grants *grants, ab_grant_kind kind,
-                        const char *abs)
-{
-    const ab_grant_rule *rule = grants->rules[kind];
-    for (; rule; rule = rule->next)
-        if (below(rule, abs))
-            return 1;
-    return 0;
-}
-
-/* The real path of `abs`; of something that is not there, the real path of the
- * folder that is and the rest as it stands.  NULL when there is no telling.
- * Freed by the caller. */
-static char *make_real(const char *abs)
-{
-    char *real = realpath(abs, NULL);
-    if (real)
-        return real;
-    char *head = strdup(abs);
-    if (!head)
-        return NULL;
-    while (errno == ENOENT && strrchr(head, '/') && head[0]) {
-        *strrchr(head, '/') = '\0';
-        real = realpath(head[0] ? head : "/", NULL);
-        if (real)
-            break;
-    }
-    const char *rest = abs + strlen(head);
-    char *out = NULL;
-    if (real && !ab_path_has_dotdot(rest)) {
-        size_t real_len = strcmp(real, "/") == 0 ? 0 : strlen(real);
-        out = malloc(real_len + strlen(rest) + 1);
-        if (out) {
-            memcpy(out, real, real_len);
-            strcpy(out + real_len, rest);
-        }
-    }
-    free(real);
-    free(head);
-    return out;
-}
-
-/* ---- roots ---- */
-
-static int open_root(ab_grant_rule *rule)
-{
-    struct stat st;
-    int there = stat(rule->path, &st) == 0;
-    if (there && S_ISDIR(st.st_mode)) {
-        rule->dir = open(rule->path, AB_O_PATH | O_DIRECTORY | O_CLOEXEC);
-    } else {
-        rule->special = there && !S_ISREG(st.st_mode);
-        char *folder = strdup(rule->path);
-        if (!folder)
-            return UV_ENOMEM;
-        rule->leaf = strdup(cut_leaf(folder));
-        rule->dir =
-            open(folder[0] ? folder : "/", AB_O_PATH | O_DIRECTORY | O_CLOEXEC);
-        free(folder);
-        if (!rule->leaf)
-            return UV_ENOMEM;
-    }
-    if (rule->dir < 0)
-        return uv_translate_sys_error(errno);
-    rule->proc = ab_compat_is_proc(rule->dir);
-    return 0;
-}
-
-int ab_grants_root(ab_grant_rule *rule, const char *path)
-{
-    char *abs = make_absolute(path);
-    if (!abs)
-        return uv_translate_sys_error(errno);
-    size_t len = strlen(abs);
-    if (len > 1 && abs[len - 1] == '/')
-        abs[len - 1] = '\0';
-    int err = 0;
-    rule->path = realpath(abs, NULL);
-    if (!rule->path && errno == ENOENT) {
-        /* Not there yet: its folder has to be. */
-        char *leaf = cut_leaf(abs);
-        char *folder = realpath(abs[0] ? abs : "/", NULL);
-        size_t size = folder ? strlen(folder) + strlen(leaf) + 2 : 0;
-        if (folder && strcmp(leaf, "..") != 0)
-            rule->path = malloc(size);
-        if (rule->path)
-            snprintf(rule->path, size, "%s/%s",
-                     strcmp(folder, "/") == 0 ? "" : folder, leaf);
-        free(folder);
-    }
-    if (!rule->path)
-        err = uv_translate_sys_error(errno);
-    free(abs);
-    return err ? err : open_root(rule);
-}
 
 /* ---- opening ---- */
 
@@ -264,7 +95,7 @@ static int open_by_rules(const ab_grants *grants, ab_grant_kind kind,
 {
     const ab_grant_rule *rule = grants->rules[kind];
     for (; rule; rule = rule->next) {
-        const char *rest = below(rule, abs);
+        const char *rest = ab_grant_below(rule, abs);
         if (!rest)
             continue;
         int fd = look_first(grants, rule, rest, flags, how);
@@ -288,13 +119,13 @@ static int open_by_rules(const ab_grants *grants, ab_grant_kind kind,
 static int open_granted(const ab_grants *grants, ab_grant_kind kind,
                         const char *path, int flags, int mode)
 {
-    char *abs = make_absolute(path);
+    char *abs = ab_path_absolute(path);
     if (!abs)
         return uv_translate_sys_error(errno);
     /* Here the kernel may refuse a fine path too: see the head. */
     int fd = open_by_rules(grants, kind, abs, flags, mode, 0);
     if (fd == ASYNCBOX_EDENIED) {
-        char *real = make_real(abs);
+        char *real = ab_path_real(abs);
         if (real)
             fd = open_by_rules(grants, kind, real, flags, mode,
                                AB_BENEATH_NO_SYMLINKS);
@@ -348,7 +179,7 @@ int ab_grants_open_cached(const ab_grants *grants, const char *path)
         return ab_compat_open_cached(path);
     if (grants->walk || *path == '\0')
         return UV_EAGAIN;
-    char *abs = make_absolute(path);
+    char *abs = ab_path_absolute(path);
     if (!abs)
         return UV_ENOMEM;
     int fd = open_by_rules(grants, AB_GRANT_READ, abs,
@@ -417,7 +248,7 @@ static int open_parent(const ab_grants *grants, ab_grant_kind kind,
             fd = uv_translate_sys_error(errno);
     } else if (fd == 0) {
         fd = open_granted(grants, kind, folder, flags, 0);
-        char *abs = fd == ASYNCBOX_EDENIED ? make_absolute(folder) : NULL;
+        char *abs = fd == ASYNCBOX_EDENIED ? ab_path_absolute(folder) : NULL;
         char *real = abs ? realpath(abs, NULL) : NULL;
         if (real)
             fd = open_folder_of_rule(grants, kind, real, leaf, flags);
@@ -478,31 +309,4 @@ int ab_grants_open_place(const ab_grants *grants, ab_grant_kind kind,
     fd = open_entry(grants, kind, real, leaf);
     free(real);
     return fd;
-}
-
-/* ---- asking beforehand ---- */
-
-int ab_grants_path_below(const ab_grants *grants, ab_grant_kind kind,
-                         const char *path)
-{
-    char *abs = make_absolute(path);
-    int is_below =
-        abs && is_below_any(grants, kind, abs) && !ab_path_has_dotdot(abs);
-    free(abs);
-    return is_below;
-}
-
-int ab_grants_path_possible(const ab_grants *grants, ab_grant_kind kind,
-                            const char *path)
-{
-    if (ab_grants_path_below(grants, kind, path))
-        return 1;
-    if (!grants->rules[kind])
-        return 0;
-    char *abs = make_absolute(path);
-    char *real = abs ? make_real(abs) : NULL;
-    int is_below = real && is_below_any(grants, kind, real);
-    free(real);
-    free(abs);
-    return is_below;
 }
