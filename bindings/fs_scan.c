@@ -154,10 +154,8 @@ static int l_close(lua_State *L)
 
 static int l_gc(lua_State *L)
 {
-    ab_fs_folder **object = ab_self(L, &ab_fs_folder_class);
-    ab_fs_folder *s = *object;
+    ab_fs_folder *s = ab_object_take(L, &ab_fs_folder_class);
     if (s) {
-        *object = NULL;
         ab_fs_folder_release(s);
         ab_fs_folder_unref(s);
     }

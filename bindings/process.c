@@ -90,7 +90,8 @@ static void on_grace_over(uv_timer_t *timer)
     send_signal(p, SIGKILL);
 }
 
-void ab_process_end(ab_process *p, int64_t grace_ns)
+/* SIGTERM now, SIGKILL when it has not ended after the grace. */
+static void end_child(ab_process *p, int64_t grace_ns)
 {
     if (!p->running)
         return;
@@ -108,7 +109,7 @@ static void on_box_close(ab_closer *closer)
 {
     ab_process *p = ab_container(closer, ab_process, closer);
     int64_t grace = p->grace_ns;
-    ab_process_end(p, grace < CLOSE_GRACE_NS ? grace : CLOSE_GRACE_NS);
+    end_child(p, grace < CLOSE_GRACE_NS ? grace : CLOSE_GRACE_NS);
 }
 
 int ab_process_start(ab_process *p, const ab_child_plan *plan)
@@ -209,7 +210,7 @@ static int l_stop(lua_State *L)
     ab_process *p = self_of(L);
     int64_t grace =
         lua_isnoneornil(L, 2) ? p->grace_ns : ab_check_seconds(L, 2, "grace");
-    ab_process_end(p, grace);
+    end_child(p, grace);
     return p->running ? wait_for(L, p, &stop_type, 0, NULL) : push_status(L, p);
 }
 
@@ -277,7 +278,7 @@ static int l_close_variable(lua_State *L)
     ab_task *task = ab_task_current(L);
     ab_process_close_link(p); /* the next in the pipeline never came */
     close_streams(L, p->running && !p->box->closing);
-    ab_process_end(p, p->grace_ns);
+    end_child(p, p->grace_ns);
     if (!p->running || !task || p->box->closing)
         return 0;
     ab_scope *scope = ab_scope_enter(task, AB_SCOPE_PLAIN, 1);
@@ -359,7 +360,7 @@ static ab_process *check_process(lua_State *L, int arg)
 static int core_end(lua_State *L)
 {
     ab_process *p = check_process(L, 1);
-    ab_process_end(p, p->grace_ns);
+    end_child(p, p->grace_ns);
     return 0;
 }
 

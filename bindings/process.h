@@ -41,8 +41,6 @@ ab_process *ab_process_new(lua_State *L);
 /* Starts the child (ab_child_start: blocks shortly).  0 or a code; then nothing
  * is left but the object. */
 int ab_process_start(ab_process *p, const ab_child_plan *plan);
-/* SIGTERM now, SIGKILL when it has not ended after the grace. */
-void ab_process_end(ab_process *p, int64_t grace_ns);
 void ab_process_close_link(ab_process *p);
 
 #endif
