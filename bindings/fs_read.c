@@ -32,6 +32,7 @@ typedef struct read_op {
     size_t len;       /* of in */
     size_t max_bytes; /* a larger file is an error */
     int regular;
+    int last;        /* of two tries */
     size_t expected; /* its size when it was opened; 0: not known */
 } read_op;
 
@@ -169,6 +170,9 @@ static int push_read(lua_State *L, ab_op *op)
             L, ASYNCBOX_ELIMIT,
             &(ab_detail){op->type->name, message, "path", r->base.path});
     }
+    /* What was read from a pipe cannot be read again. */
+    if (op->status == UV_ENOMEM && r->regular && !r->last)
+        return 0;
     ab_fs_op_check(L, op);
     lua_pushlstring(L, r->in.data ? r->in.data : "", r->len);
     return 1;
@@ -194,14 +198,28 @@ static const ab_op_type read_type = {
     .drop = drop_read,
 };
 
-static int l_read(lua_State *L)
+enum { PATH = 1, OPTIONS, ARGUMENTS = OPTIONS };
+
+static int read_file(lua_State *L, int last);
+
+/* Buffers are not Lua's and so collect nothing: garbage may have the room that
+ * they need. */
+static int read_done(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status, (void)ctx;
+    if (lua_gettop(L) > ARGUMENTS)
+        return 1;
+    lua_gc(L, LUA_GCCOLLECT);
+    return read_file(L, 1);
+}
+
+static int read_file(lua_State *L, int last)
 {
     static const char *const known[] = {"max", NULL};
-    ab_task_check(L, "fs.read");
-    const char *path = ab_fs_check_path(L, 1);
-    ab_options_check(L, 2, "fs.read", known);
+    const char *path = ab_fs_check_path(L, PATH);
+    ab_options_check(L, OPTIONS, "fs.read", known);
     lua_Integer max =
-        ab_option_integer(L, 2, "max", LUA_MAXINTEGER, 0, LUA_MAXINTEGER);
+        ab_option_integer(L, OPTIONS, "max", LUA_MAXINTEGER, 0, LUA_MAXINTEGER);
     ab_grants_check_path(L, AB_GRANT_READ, "fs.read", path);
 
     fs_reads **reads = lua_touserdata(L, lua_upvalueindex(1));
@@ -211,6 +229,7 @@ static int l_read(lua_State *L)
     r->reads->refs++;
     r->in.budget = ab_fs_budget(&r->base.op.box->limits);
     r->max_bytes = max == LUA_MAXINTEGER ? SIZE_MAX : (size_t)max;
+    r->last = last;
     r->base.job.events = UV_READABLE;
     r->base.job.on_poll = on_poll;
     int err = 0;
@@ -220,7 +239,14 @@ static int l_read(lua_State *L)
         ab_list_append(&r->reads->waiting, &r->link);
     if (err)
         return ab_op_fail(L, &r->base.op, err, "path", r->base.path);
-    return ab_task_park(L, &r->base.op);
+    return ab_task_parkk(L, &r->base.op, 0, read_done);
+}
+
+static int l_read(lua_State *L)
+{
+    ab_task_check(L, "fs.read");
+    lua_settop(L, ARGUMENTS);
+    return read_file(L, 0);
 }
 
 static int reads_gc(lua_State *L)

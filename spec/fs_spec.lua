@@ -157,6 +157,20 @@ describe("fs.read", function()
     local r = cli.run { "run", "--memory", "16M", script, path }
     assert.are.equal("false\tENOMEM\n", r.stdout)
   end)
+
+  it("finds the room that garbage takes, under a limit of memory", function()
+    local path = put("some", ("x"):rep(3 << 20))
+    local script = put("again.lua", [[
+      local async = require "asyncbox"
+      local held
+      for i = 1, 20 do
+        local ok, text = pcall(async.fs.read, arg[1])
+        if not ok or #text ~= 3 << 20 then print(i, text) end
+        held = text
+      end]])
+    local r = cli.run { "run", "--memory", "12M", script, path }
+    assert.are.same({ 0, "", "" }, { r.status, r.stdout, r.stderr })
+  end)
 end)
 
 describe("fs.write", function()
