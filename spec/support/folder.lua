@@ -25,7 +25,9 @@ function folder.at(name)
 end
 
 function folder.shell(command, ...)
-  assert(os.execute(command:format(...)))
+  command = command:format(...)
+  local ok, how, code = os.execute(command)
+  if not ok then error(("%s %d of: %s"):format(how, code, command), 2) end
 end
 
 -- Starts a shell command beside the spec; it never outlives it for long. In it,
