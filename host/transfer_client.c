@@ -268,7 +268,6 @@ void ab_client_free(ab_client *client)
     if (client->multi)
         client->curl->multi_cleanup(client->multi);
     ab_sock_sweep(client);
-    ab_curl_leave();
     uv_close((uv_handle_t *)&client->timer, on_timer_closed);
     uv_close((uv_handle_t *)&client->stall_timer, on_timer_closed);
 }
@@ -314,7 +313,6 @@ int ab_client_new(ab_box *box, const ab_client_config *config, ab_client **slot)
     uv_timer_init(&box->loop.uv, &client->stall_timer);
     client->timer.data = client->stall_timer.data = client;
     client->handles = 2;
-    ab_curl_enter();
     if (set_agent(client, config->user_agent) < 0 ||
         start_multi(client, config) < 0) {
         ab_client_free(client);

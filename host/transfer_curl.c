@@ -35,16 +35,6 @@ static const char *list_encodings(void)
     return line[sizeof name - 1] ? line : NULL;
 }
 
-/* If the program has started libcurl before, it keeps its memory functions. */
-static CURLcode start(void)
-{
-    const ab_curl_memory *m = ab_curl_find_memory();
-    if (!m)
-        return table.global_init(CURL_GLOBAL_DEFAULT);
-    return table.global_init_mem(CURL_GLOBAL_DEFAULT, m->take, m->give,
-                                 m->change, m->copy, m->zeroed);
-}
-
 static void open_library(void)
 {
     if (!ab_library_open(&library))
@@ -54,7 +44,7 @@ static void open_library(void)
         return;
     AB_CURL_FUNCTIONS(AB_CURL_FIND)
 #undef AB_CURL_FIND
-    CURLcode code = start();
+    CURLcode code = table.global_init(CURL_GLOBAL_DEFAULT);
     if (code != CURLE_OK) {
         snprintf(library.trouble, sizeof library.trouble,
                  "libcurl does not start: %s", table.easy_strerror(code));

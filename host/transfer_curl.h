@@ -7,10 +7,6 @@
 /* name, result, arguments */
 #define AB_CURL_FUNCTIONS(X)                                                   \
     X(global_init, CURLcode, (long flags))                                     \
-    X(global_init_mem, CURLcode,                                               \
-      (long flags, curl_malloc_callback take, curl_free_callback give,         \
-       curl_realloc_callback change, curl_strdup_callback copy,                \
-       curl_calloc_callback zeroed))                                           \
     X(easy_init, CURL *, (void))                                               \
     X(easy_setopt, CURLcode, (CURL * easy, CURLoption option, ...))            \
     X(easy_getinfo, CURLcode, (CURL * easy, CURLINFO info, ...))               \
@@ -49,19 +45,5 @@ typedef struct ab_curl {
 
 /* The table, or NULL when libcurl cannot be opened.  Any thread. */
 const ab_curl *ab_curl_open(void);
-
-/* transfer_memory.c: functions for libcurl's memory; NULL: those of libc. */
-typedef struct ab_curl_memory {
-    curl_malloc_callback take;
-    curl_free_callback give;
-    curl_realloc_callback change;
-    curl_strdup_callback copy;
-    curl_calloc_callback zeroed;
-} ab_curl_memory;
-const ab_curl_memory *ab_curl_find_memory(void);
-/* A client begins, and ends, in this thread: it keeps free blocks in between,
- * or until it ends itself. */
-void ab_curl_enter(void);
-void ab_curl_leave(void);
 
 #endif
