@@ -21,13 +21,18 @@ static const char *describe_limit(const ab_transfer *t, char *buf, size_t bytes)
     return buf;
 }
 
+/* libcurl counts in whole milliseconds. */
+enum { EARLY_NS = 2000000 };
+
 /* Which of its times was over. */
 static const char *timed_out(const ab_transfer *t)
 {
     if (t->limit)
         return t->limit; /* "stall" */
-    return t->failed_ns - t->started_ns < t->bounds.total_ns ? "connect"
-                                                             : "total";
+    int64_t spent_ns = t->failed_ns - t->started_ns, total = t->bounds.total_ns;
+    return t->bounds.connect_ns < total && spent_ns < total - EARLY_NS
+               ? "connect"
+               : "total";
 }
 
 static void describe_timeout(const ab_transfer *t, char *buf, size_t bytes)
