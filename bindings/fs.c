@@ -99,7 +99,8 @@ static int start_open(lua_State *L, const ab_op_type *type, const char *mode,
     memcpy(o->mode, mode, sizeof o->mode);
     o->perm = perm;
     o->last = last;
-    int err = ab_fs_start(&o->base.job);
+    ab_fs_turns **turns = lua_touserdata(L, lua_upvalueindex(1));
+    int err = ab_fs_turn_start(&o->base, *turns);
     if (err)
         return ab_op_fail(L, &o->base.op, err, "path", o->base.path);
     return ab_task_parkk(L, &o->base.op, last, k);
@@ -197,17 +198,18 @@ static int l_lines(lua_State *L)
 
 /* ---- the module ---- */
 
-static const luaL_Reg functions[] = {
-    {"write", ab_fs_write},
-    {"open", l_open},
-    {"lines", l_lines},
-    {NULL, NULL},
-};
+static const luaL_Reg functions[] = {{"write", ab_fs_write}, {NULL, NULL}};
+
+/* Upvalue: their turns. */
+static const luaL_Reg opening[] = {
+    {"open", l_open}, {"lines", l_lines}, {NULL, NULL}};
 
 int ab_open_fs(lua_State *L)
 {
     ab_sigkeep_ignore(SIGXFSZ); /* past ulimit -f: an error of that write */
     luaL_newlib(L, functions);
+    ab_fs_turns_push(L);
+    luaL_setfuncs(L, opening, 1);
     ab_fs_read_open(L);
     ab_fs_watch_open(L);
     luaL_setfuncs(L, ab_fs_meta_functions, 0);

@@ -5,6 +5,7 @@
  *   fs_buffer.c  what it reads into
  *   fs_write.c   write
  *   fs_op.c      ops of one job on a path or two; places below the roots
+ *   fs_turn.c    of many such ops at once only so many are under way
  *   fs_meta.c    calls on one name: stat, chmod, readlink, ...
  *   fs_mkdir.c   mkdir, rmdir
  *   fs_link.c    calls on two: rename, link, symlink
@@ -119,6 +120,9 @@ typedef struct ab_fs_op {
     size_t to_bytes;
     const char *refused; /* EDENIED: which path; NULL: `path` for `kind` */
     ab_grant_kind refused_kind;
+    struct ab_fs_turns *turns; /* ab_fs_turn_start; else NULL */
+    ab_link queued;            /* in turns->waiting */
+    int turn;                  /* it has one */
 } ab_fs_op;
 
 ab_fs_op *ab_fs_op_of(ab_fs_job *job);
@@ -166,6 +170,24 @@ int ab_fs_place_close(ab_fs_place *place, int result);
 
 /* A push that gives true. */
 int ab_fs_push_true(lua_State *L, ab_op *op);
+
+/* ---- fs_turn.c: of many ops at once only so many are under way ----
+ * From ab_fs_turn_start until the op is dropped.  Of a box; the loop's thread
+ * only. */
+typedef struct ab_fs_turns {
+    int refs; /* the functions that share it, each op */
+    int left;
+    ab_link waiting; /* ops without a turn, the oldest first */
+} ab_fs_turns;
+
+/* Pushes a userdata, one pointer to new turns: an upvalue of functions. */
+void ab_fs_turns_push(lua_State *L);
+void ab_fs_turns_unref(ab_fs_turns *turns);
+/* Step 4, in place of ab_fs_start: now, or when it is its turn.  0 or a code.
+ * ab_fs_op_cancel and ab_fs_op_drop know about it. */
+int ab_fs_turn_start(ab_fs_op *o, ab_fs_turns *turns);
+/* Lets another one go already now. */
+void ab_fs_turn_give(ab_fs_op *o);
 
 /* ---- fs_meta.c ---- */
 

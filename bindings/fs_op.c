@@ -76,7 +76,16 @@ void ab_fs_op_set_to(lua_State *L, ab_fs_op *o, const char *to)
     memcpy(o->to, to, bytes);
 }
 
-void ab_fs_op_cancel(ab_op *op) { ab_fs_stop(&((ab_fs_op *)op)->job); }
+void ab_fs_op_cancel(ab_op *op)
+{
+    ab_fs_op *o = (ab_fs_op *)op;
+    if (!o->queued.next) {
+        ab_fs_stop(&o->job);
+        return;
+    }
+    ab_list_remove(&o->queued); /* it had no turn yet */
+    ab_op_finish(op, UV_ECANCELED);
+}
 
 void ab_fs_op_drop(ab_op *op)
 {
@@ -86,6 +95,10 @@ void ab_fs_op_drop(ab_op *op)
     o->job.fd = -1;
     ab_box_free(op->box, o->path, o->path_bytes);
     ab_box_free(op->box, o->to, o->to_bytes);
+    if (!o->turns)
+        return;
+    ab_fs_turn_give(o);
+    ab_fs_turns_unref(o->turns);
 }
 
 /* The first thing any push does. */

@@ -9,25 +9,15 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* The pool runs ahead of Lua, so of many reads at once nearly all would be held
- * in memory before the first is looked at, each in fresh pages: 300 reads of
- * 110 KB took three times as long.  So only so many are under way, from the
- * pool's queue to the Lua string; the others wait for their turn. */
-enum { TURNS = 16 };
-
 /* Of a box; the loop's thread only. */
 typedef struct fs_reads {
     int refs; /* the module, each read */
-    int turns;
-    ab_link waiting; /* reads without a turn, the oldest first */
     ab_fs_buffers buffers;
 } fs_reads;
 
 typedef struct read_op {
     ab_fs_op base;
     fs_reads *reads;
-    ab_link link; /* in reads->waiting */
-    int turn;     /* it has one */
     ab_fs_buffer in;
     size_t len;       /* of in */
     size_t max_bytes; /* a larger file is an error */
@@ -35,8 +25,6 @@ typedef struct read_op {
     int last;        /* of two tries */
     size_t expected; /* its size when it was opened; 0: not known */
 } read_op;
-
-/* ---- turns ---- */
 
 static void reads_unref(fs_reads *reads)
 {
@@ -48,43 +36,8 @@ static void reads_unref(fs_reads *reads)
     free(reads);
 }
 
-static int start(read_op *r)
-{
-    r->turn = 1;
-    r->reads->turns--;
-    return ab_fs_start(&r->base.job);
-}
-
-static void give_turn(read_op *r)
-{
-    fs_reads *reads = r->reads;
-    if (!r->turn)
-        return;
-    r->turn = 0;
-    reads->turns++;
-    ab_link *first = ab_list_first(&reads->waiting);
-    if (!first)
-        return;
-    read_op *next = ab_container(first, read_op, link);
-    ab_list_remove(first);
-    int err = start(next);
-    if (err)
-        ab_op_finish(&next->base.op, err);
-}
-
 /* A FIFO without a writer holds up nobody. */
-static void on_poll(ab_fs_job *job) { give_turn((read_op *)ab_fs_op_of(job)); }
-
-static void cancel_read(ab_op *op)
-{
-    read_op *r = (read_op *)op;
-    if (!r->link.next) {
-        ab_fs_op_cancel(op);
-        return;
-    }
-    ab_list_remove(&r->link);
-    ab_op_finish(op, UV_ECANCELED);
-}
+static void on_poll(ab_fs_job *job) { ab_fs_turn_give(ab_fs_op_of(job)); }
 
 /* ---- the job ----
  *
@@ -181,12 +134,11 @@ static int push_read(lua_State *L, ab_op *op)
 static void drop_read(ab_op *op)
 {
     read_op *r = (read_op *)op;
+    if (r->reads)
+        ab_fs_buffer_free(&r->reads->buffers, &r->in);
     ab_fs_op_drop(op);
-    if (!r->reads)
-        return;
-    ab_fs_buffer_free(&r->reads->buffers, &r->in);
-    give_turn(r);
-    reads_unref(r->reads);
+    if (r->reads)
+        reads_unref(r->reads);
 }
 
 static const ab_op_type read_type = {
@@ -194,7 +146,7 @@ static const ab_op_type read_type = {
     .size = sizeof(read_op),
     .flags = AB_OP_EXTERNAL,
     .push = push_read,
-    .cancel = cancel_read,
+    .cancel = ab_fs_op_cancel,
     .drop = drop_read,
 };
 
@@ -223,6 +175,7 @@ static int read_file(lua_State *L, int last)
     ab_grants_check_path(L, AB_GRANT_READ, "fs.read", path);
 
     fs_reads **reads = lua_touserdata(L, lua_upvalueindex(1));
+    ab_fs_turns **turns = lua_touserdata(L, lua_upvalueindex(2));
     read_op *r =
         (read_op *)ab_fs_op_new(L, &read_type, path, AB_GRANT_READ, run_read);
     r->reads = *reads;
@@ -232,11 +185,7 @@ static int read_file(lua_State *L, int last)
     r->last = last;
     r->base.job.events = UV_READABLE;
     r->base.job.on_poll = on_poll;
-    int err = 0;
-    if (r->reads->turns > 0)
-        err = start(r);
-    else
-        ab_list_append(&r->reads->waiting, &r->link);
+    int err = ab_fs_turn_start(&r->base, *turns);
     if (err)
         return ab_op_fail(L, &r->base.op, err, "path", r->base.path);
     return ab_task_parkk(L, &r->base.op, 0, read_done);
@@ -258,16 +207,6 @@ static int reads_gc(lua_State *L)
     return 0;
 }
 
-/* At least twice the threads, so that none is ever idle. */
-static int turns(void)
-{
-    const char *text = getenv("UV_THREADPOOL_SIZE");
-    int threads = text ? atoi(text) : 0;
-    if (threads > 1024) /* as libuv has it */
-        threads = 1024;
-    return 2 * threads > TURNS ? 2 * threads : TURNS;
-}
-
 static fs_reads *reads_new(void)
 {
     fs_reads *reads = calloc(1, sizeof *reads);
@@ -278,8 +217,6 @@ static fs_reads *reads_new(void)
         return NULL;
     }
     reads->refs = 1;
-    reads->turns = turns();
-    ab_list_init(&reads->waiting);
     return reads;
 }
 
@@ -295,6 +232,7 @@ void ab_fs_read_open(lua_State *L)
     *reads = reads_new();
     if (!*reads)
         luaL_error(L, "not enough memory");
-    lua_pushcclosure(L, l_read, 1);
+    ab_fs_turns_push(L);
+    lua_pushcclosure(L, l_read, 2);
     lua_setfield(L, -2, "read");
 }

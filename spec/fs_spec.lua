@@ -320,6 +320,37 @@ describe("fs.open", function()
     assert.are.equal("ENOENT", failure(fs.open, at "none", "r+").code)
   end)
 
+  it("opens many at once, with the buffers of few", function()
+    local script = put("many.lua", [[
+      local async = require "asyncbox"
+      local lines = ("x"):rep(11000)
+      async.map(async.fs.list(arg[1]), function(name)
+        local file <close> = async.fs.open(arg[1] .. "/" .. name, "w")
+        for _ = 1, 10 do file:write(lines) end
+      end)]])
+    folder.shell("mkdir %s && cd %s && seq 300 | xargs touch", at "many", at "many")
+    local r = cli.run { "run", "--memory", "8M", script, at "many" }
+    assert.are.same({ 0, "", "" }, { r.status, r.stdout, r.stderr })
+    for i = 1, 300 do assert.are.equal(110000, fs.stat(at("many/" .. i)).size) end
+  end)
+
+  it("gives the turns of those that are cancelled to others", function()
+    put("x", "some")
+    for _ = 1, 3 do
+      local tasks = {}
+      for i = 1, 100 do tasks[i] = async.spawn(fs.open, at "x") end
+      async.sleep(0)
+      for i = 100, 1, -1 do tasks[i]:cancel() end
+      for i = 1, 100 do
+        local ok, result = pcall(tasks[i].await, tasks[i])
+        assert.is_true(ok or result.code == "ECANCELED") -- the first may be open
+        if ok then result:close() end
+      end
+    end
+    local file <close> = fs.open(at "x")
+    assert.are.equal("some", file:read "a")
+  end)
+
   it("makes a file that must not be there yet, for one task of many", function()
     local made = async.map({ 1, 2, 3, 4, 5, 6, 7, 8 }, function(n)
       local ok, f = pcall(fs.open, at "lock", "wx")
