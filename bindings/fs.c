@@ -198,6 +198,17 @@ static int l_lines(lua_State *L)
 
 /* ---- the module ---- */
 
+void *ab_fs_keep(lua_State *L, lua_CFunction gc)
+{
+    void *place = lua_newuserdatauv(L, sizeof(void *), 0);
+    memset(place, 0, sizeof(void *));
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    return place;
+}
+
 static const luaL_Reg functions[] = {{"write", ab_fs_write}, {NULL, NULL}};
 
 /* Upvalue: their turns. */

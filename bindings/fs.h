@@ -171,6 +171,12 @@ int ab_fs_place_close(ab_fs_place *place, int result);
 /* A push that gives true. */
 int ab_fs_push_true(lua_State *L, ab_op *op);
 
+/* ---- fs.c ---- */
+
+/* Pushes a userdata of one pointer, NULL, with a finalizer: an upvalue of
+ * functions, which scripts never see.  Gives where the pointer is. */
+void *ab_fs_keep(lua_State *L, lua_CFunction gc);
+
 /* ---- fs_turn.c: of many ops at once only so many are under way ----
  * From ab_fs_turn_start until the op is dropped.  Of a box; the loop's thread
  * only. */

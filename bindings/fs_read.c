@@ -222,13 +222,7 @@ static fs_reads *reads_new(void)
 
 void ab_fs_read_open(lua_State *L)
 {
-    /* The function keeps it, scripts never see it. */
-    fs_reads **reads = lua_newuserdatauv(L, sizeof(void *), 0);
-    *reads = NULL;
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, reads_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_setmetatable(L, -2);
+    fs_reads **reads = ab_fs_keep(L, reads_gc);
     *reads = reads_new();
     if (!*reads)
         luaL_error(L, "not enough memory");

@@ -11,11 +11,8 @@ enum { TURNS = 16 };
 /* At least twice the threads, so that none is ever idle. */
 static int count(void)
 {
-    const char *text = getenv("UV_THREADPOOL_SIZE");
-    int threads = text ? atoi(text) : 0;
-    if (threads > 1024) /* as libuv has it */
-        threads = 1024;
-    return 2 * threads > TURNS ? 2 * threads : TURNS;
+    int enough = 2 * ab_workers_count();
+    return enough > TURNS ? enough : TURNS;
 }
 
 static int turns_gc(lua_State *L)
@@ -29,12 +26,7 @@ static int turns_gc(lua_State *L)
 
 void ab_fs_turns_push(lua_State *L)
 {
-    ab_fs_turns **turns = lua_newuserdatauv(L, sizeof(void *), 0);
-    *turns = NULL;
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, turns_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_setmetatable(L, -2);
+    ab_fs_turns **turns = ab_fs_keep(L, turns_gc);
     *turns = calloc(1, sizeof **turns);
     if (!*turns)
         luaL_error(L, "not enough memory");

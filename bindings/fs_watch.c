@@ -354,8 +354,7 @@ static int l_watch(lua_State *L)
     return open_tree(L, all_of(L), recursive, 0);
 }
 
-/* ---- what the watches share: the function keeps it, scripts never see it ----
- */
+/* ---- what the watches share ---- */
 
 static int all_gc(lua_State *L)
 {
@@ -368,12 +367,7 @@ static int all_gc(lua_State *L)
 
 void ab_fs_watch_open(lua_State *L)
 {
-    ab_fs_watches **all = lua_newuserdatauv(L, sizeof(void *), 0);
-    *all = NULL;
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, all_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_setmetatable(L, -2);
+    ab_fs_watches **all = ab_fs_keep(L, all_gc);
     *all = ab_fs_watches_new(ab_box_of(L));
     if (!*all)
         luaL_error(L, "not enough memory");

@@ -9,7 +9,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_int checked;
 
 /* As libuv reads it. */
-static int count(void)
+int ab_workers_count(void)
 {
     const char *text = getenv("UV_THREADPOOL_SIZE");
     int n = text ? atoi(text) : 4;
@@ -23,7 +23,7 @@ static int try_threads(void)
 {
     sigset_t all, old;
     uv_sem_t go;
-    int n = count(), started = 0;
+    int n = ab_workers_count(), started = 0;
     uv_thread_t *threads = calloc((size_t)n, sizeof *threads);
     if (!threads || uv_sem_init(&go, 0)) {
         free(threads);

@@ -8,6 +8,9 @@
 
 #include <uv.h>
 
+/* How many there are, or will be. */
+int ab_workers_count(void);
+
 /* As uv_queue_work, or UV_EAGAIN while there can't be so many threads. */
 int ab_workers_queue(uv_loop_t *loop, uv_work_t *work, uv_work_cb run,
                      uv_after_work_cb done);
