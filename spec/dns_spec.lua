@@ -4,13 +4,12 @@ local async = require "asyncbox"
 local dns = require "asyncbox.dns"
 local net = require "asyncbox.net"
 local fs = require "asyncbox.fs"
-local process = require "asyncbox.process"
 local clean = require "spec.support.clean"
 local children = require "spec.support.children"
 local dns_server = require "spec.support.dns_server"
 local errors = require "spec.support.errors"
 local eventually = require "spec.support.eventually"
-local folder = require "spec.support.folder"
+local sandboxed = require "spec.support.sandboxed"
 local sockets = require "spec.support.sockets"
 
 local assert_code, assert_says = errors.assert_code, errors.assert_says
@@ -282,8 +281,7 @@ end)
 -- ---- in a sandbox ----
 
 local function run(flags, code)
-  local path = os.tmpname()
-  fs.write(path, [[
+  return sandboxed.beside(flags, [[
     local async = require "asyncbox"
     local dns = async.dns
     function try(f, ...)
@@ -292,13 +290,6 @@ local function run(flags, code)
       print(type(got) == "table" and table.concat(got, " ") or tostring(got))
     end
   ]] .. code)
-  local args = { "run" }
-  for _, flag in ipairs(flags) do args[#args + 1] = flag end
-  args[#args + 1] = path
-  local r = process.run(folder.program, args, { check = false })
-  fs.remove(path)
-  assert.equal("", r.stderr)
-  return (r.stdout:gsub("\n$", ""))
 end
 
 describe("in a sandbox", function()

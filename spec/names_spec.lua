@@ -13,6 +13,7 @@ local clean = require "spec.support.clean"
 local dns_server = require "spec.support.dns_server"
 local errors = require "spec.support.errors"
 local folder = require "spec.support.folder"
+local sandboxed = require "spec.support.sandboxed"
 local sockets = require "spec.support.sockets"
 
 local assert_code, assert_says = errors.assert_code, errors.assert_says
@@ -200,8 +201,7 @@ end)
 describe("a sandbox", function()
   -- What the script says, in lines; `...` of it is the port.
   local function run(flags, code)
-    local path = os.tmpname()
-    fs.write(path, ([[
+    local printed = sandboxed.beside(flags, ([[
       local async = require "asyncbox"
       local dns, http, net = async.dns, async.http, async.net
       local port = %d
@@ -213,14 +213,8 @@ describe("a sandbox", function()
         return "http://" .. host .. ":" .. port .. (path or "/")
       end
     ]]):format(port) .. code)
-    local args = { "run" }
-    for _, flag in ipairs(flags) do args[#args + 1] = flag end
-    args[#args + 1] = path
-    local r = process.run(folder.program, args, { check = false })
-    fs.remove(path)
-    assert.equal("", r.stderr)
     local lines = {}
-    for line in r.stdout:gmatch "[^\n]+" do lines[#lines + 1] = line end
+    for line in printed:gmatch "[^\n]+" do lines[#lines + 1] = line end
     return lines
   end
 

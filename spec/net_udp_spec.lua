@@ -3,14 +3,13 @@
 local async = require "asyncbox"
 local net = require "asyncbox.net"
 local dns = require "asyncbox.dns"
-local fs = require "asyncbox.fs"
 local process = require "asyncbox.process"
 local children = require "spec.support.children"
 local clean = require "spec.support.clean"
 local dns_server = require "spec.support.dns_server"
 local errors = require "spec.support.errors"
 local eventually = require "spec.support.eventually"
-local folder = require "spec.support.folder"
+local sandboxed = require "spec.support.sandboxed"
 local sockets = require "spec.support.sockets"
 
 local assert_code, assert_says = errors.assert_code, errors.assert_says
@@ -334,8 +333,7 @@ end)
 -- ---- in a sandbox ----
 
 local function run(flags, code)
-  local path = os.tmpname()
-  fs.write(path, [[
+  return sandboxed.beside(flags, [[
     local async = require "asyncbox"
     local net, dns = async.net, async.dns
     function try(f, ...)
@@ -344,13 +342,6 @@ local function run(flags, code)
       print(ok and type(got) ~= "string" and "fine" or got)
     end
   ]] .. code)
-  local args = { "run" }
-  for _, flag in ipairs(flags) do args[#args + 1] = flag end
-  args[#args + 1] = path
-  local r = process.run(folder.program, args, { check = false })
-  fs.remove(path)
-  assert.equal("", r.stderr)
-  return (r.stdout:gsub("\n$", ""))
 end
 
 describe("a UDP socket in a sandbox", function()
