@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #ifdef __linux__
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #endif
 
@@ -187,9 +188,18 @@ static int spawn(const ab_child_plan *plan, pid_t *pid)
     return -err;
 }
 
+static int open_readable(void)
+{
+    int fd = eventfd(1, EFD_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
 static int poll_pidfd(ab_child *child, uv_loop_t *loop)
 {
     child->pidfd = open_pidfd(child->pid);
+    if (child->pidfd ==
+        UV_ESRCH) /* the host has reaped it: tell that at once */
+        child->pidfd = open_readable();
     if (child->pidfd < 0)
         return child->pidfd;
     int err = uv_poll_init(loop, &child->handle.poll, child->pidfd);
