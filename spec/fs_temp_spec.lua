@@ -77,13 +77,16 @@ describe("fs.tempdir", function()
     local r = cli.run { "-e", [[
       local async = require "asyncbox"
       local fs = async.fs
+      local made = false
       async.spawn(function()
         local t <close> = fs.tempfile { dir = "]] .. folder.path .. [[" }
+        made = true
         async.sleep(3600)
       end)
       local t <close> = fs.tempdir { dir = "]] .. folder.path .. [[" }
       fs.write(t.path .. "/x", "x")
-      while #fs.list "]] .. folder.path .. [[" < 2 do async.sleep(0) end
+      while not made do async.sleep(0) end
+      assert(#fs.list "]] .. folder.path .. [[" == 2)
       os.exit(3)
     ]] }
     assert.are.equal("", r.stderr)
